@@ -1,0 +1,38 @@
+/*
+ * Plain C types that every room shares.  No nginx header here: core/ and
+ * json/ are unit-tested and fuzzed as plain C.
+ */
+
+#ifndef COMMERCE_TYPES_H
+#define COMMERCE_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+/* Same members in the same order as ngx_str_t. */
+typedef struct {
+    size_t          len;
+    unsigned char  *data;
+} commerce_str_t;
+
+
+typedef struct {
+    unsigned char   bytes[16];
+} commerce_uuid_t;
+
+
+#define COMMERCE_OK        0
+#define COMMERCE_ERROR    -1
+
+
+/* sizes in bytes, without a terminating zero */
+#define COMMERCE_UUID_TEXT      36
+#define COMMERCE_CURRENCY_LEN   3
+#define COMMERCE_SKU_MAX        64
+#define COMMERCE_TITLE_MAX      255
+#define COMMERCE_PRICES_MAX     16
+#define COMMERCE_LINES_LIMIT    5000
+
+
+#endif

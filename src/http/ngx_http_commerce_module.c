@@ -1,0 +1,892 @@
+/*
+ * nginx-commerce: the module as nginx sees it.  A reader starts here.
+ *
+ * Directives fill ngx_commerce_conf_t; a location's directive chooses which
+ * handler serves it: ngx_http_commerce_request.c for the API,
+ * ngx_http_commerce_metrics.c for metrics and health.  Each worker runs one
+ * engine of trade/.
+ */
+
+#include "ngx_http_commerce.h"
+
+
+typedef enum {
+    NGX_HTTP_COMMERCE_NUMBER = 0,
+    NGX_HTTP_COMMERCE_MSEC,
+    NGX_HTTP_COMMERCE_SEC
+} ngx_http_commerce_unit_e;
+
+
+/* msec and sec: bounds in that unit */
+typedef struct {
+    ngx_http_commerce_unit_e    unit;
+    ngx_int_t                   low;
+    ngx_int_t                   high;
+} ngx_http_commerce_bounds_t;
+
+
+static char *ngx_http_commerce_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_commerce_database(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_commerce_password_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_commerce_token_key_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_commerce_queue(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_commerce_provider(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_commerce_set_value(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_commerce_location(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+static ngx_int_t ngx_http_commerce_parse(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *value, const ngx_http_commerce_bounds_t *bounds,
+    ngx_int_t *result);
+
+static void *ngx_http_commerce_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_commerce_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_http_commerce_create_loc_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_http_commerce_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_commerce_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_commerce_init_process(ngx_cycle_t *cycle);
+static void ngx_http_commerce_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_enum_t  ngx_http_commerce_audiences[] = {
+    { ngx_string("storefront"), NGX_HTTP_COMMERCE_STOREFRONT },
+    { ngx_string("admin"), NGX_HTTP_COMMERCE_ADMIN },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_commerce_probes[] = {
+    { ngx_string("live"), NGX_HTTP_COMMERCE_LIVE },
+    { ngx_string("ready"), NGX_HTTP_COMMERCE_READY },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_http_commerce_bounds_t  ngx_http_commerce_connections_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 64 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_depth_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 64 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_batch_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 1024 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_queue_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 1048576 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_wait_bounds =
+    { NGX_HTTP_COMMERCE_MSEC, 1, 60 * 1000 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_block_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 1000000 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_ttl_bounds =
+    { NGX_HTTP_COMMERCE_MSEC, 5 * 1000, 3600 * 1000 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_percent_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 99 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_idle_bounds =
+    { NGX_HTTP_COMMERCE_MSEC, 1000, 24 * 3600 * 1000 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_hold_bounds =
+    { NGX_HTTP_COMMERCE_SEC, 1, 30 * 24 * 3600 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_lines_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, COMMERCE_LINES_LIMIT };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_json_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 64 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_low_stock_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 0, 1000000 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_retention_bounds =
+    { NGX_HTTP_COMMERCE_SEC, 1, 365 * 24 * 3600 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_timeout_bounds =
+    { NGX_HTTP_COMMERCE_MSEC, 100, 600 * 1000 };
+
+
+#define ngx_http_commerce_value(name, member, bounds)                         \
+    { ngx_string(name),                                                       \
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,                                      \
+      ngx_http_commerce_set_value,                                            \
+      NGX_HTTP_MAIN_CONF_OFFSET,                                              \
+      offsetof(ngx_http_commerce_main_conf_t, commerce.member),               \
+      &bounds }
+
+
+static ngx_command_t  ngx_http_commerce_commands[] = {
+
+    { ngx_string("commerce"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_location,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      ngx_http_commerce_audiences },
+
+    { ngx_string("commerce_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_location,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      ngx_http_commerce_probes },
+
+    { ngx_string("commerce_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_commerce_location,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      NGX_HTTP_COMMERCE_METRICS,
+      NULL },
+
+    { ngx_string("commerce_drain"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_commerce_location,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      NGX_HTTP_COMMERCE_DRAIN,
+      NULL },
+
+    { ngx_string("commerce_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_database"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_database,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_database_password_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_password_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_token_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_commerce_token_key_file,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_queue"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
+      ngx_http_commerce_queue,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_payment_provider"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_commerce_provider,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("commerce_guest_checkout"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_commerce_main_conf_t, commerce.guest_checkout),
+      NULL },
+
+    ngx_http_commerce_value("commerce_connections", connections,
+                            ngx_http_commerce_connections_bounds),
+
+    ngx_http_commerce_value("commerce_read_connections", read_connections,
+                            ngx_http_commerce_connections_bounds),
+
+    ngx_http_commerce_value("commerce_pipeline_depth", pipeline_depth,
+                            ngx_http_commerce_depth_bounds),
+
+    ngx_http_commerce_value("commerce_batch", batch,
+                            ngx_http_commerce_batch_bounds),
+
+    ngx_http_commerce_value("commerce_lease_block", lease_block,
+                            ngx_http_commerce_block_bounds),
+
+    ngx_http_commerce_value("commerce_lease_ttl", lease_ttl,
+                            ngx_http_commerce_ttl_bounds),
+
+    ngx_http_commerce_value("commerce_lease_low_water", lease_low_water,
+                            ngx_http_commerce_percent_bounds),
+
+    ngx_http_commerce_value("commerce_lease_idle", lease_idle,
+                            ngx_http_commerce_idle_bounds),
+
+    ngx_http_commerce_value("commerce_hold_time", hold_time,
+                            ngx_http_commerce_hold_bounds),
+
+    ngx_http_commerce_value("commerce_max_lines", max_lines,
+                            ngx_http_commerce_lines_bounds),
+
+    ngx_http_commerce_value("commerce_json_depth", json_depth,
+                            ngx_http_commerce_json_bounds),
+
+    ngx_http_commerce_value("commerce_low_stock", low_stock,
+                            ngx_http_commerce_low_stock_bounds),
+
+    ngx_http_commerce_value("commerce_idempotency_retention",
+                            idempotency_retention,
+                            ngx_http_commerce_retention_bounds),
+
+    ngx_http_commerce_value("commerce_database_connect_timeout",
+                            server.connect_timeout,
+                            ngx_http_commerce_timeout_bounds),
+
+    ngx_http_commerce_value("commerce_database_timeout", server.timeout,
+                            ngx_http_commerce_timeout_bounds),
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_commerce_module_ctx = {
+    ngx_http_commerce_add_variables,       /* preconfiguration */
+    ngx_http_commerce_postconfiguration,   /* postconfiguration */
+
+    ngx_http_commerce_create_main_conf,    /* create main configuration */
+    ngx_http_commerce_init_main_conf,      /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_commerce_create_loc_conf,     /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_commerce_module = {
+    NGX_MODULE_V1,
+    &ngx_http_commerce_module_ctx,         /* module context */
+    ngx_http_commerce_commands,            /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    ngx_http_commerce_init_module,         /* init module */
+    ngx_http_commerce_init_process,        /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_commerce_exit_process,        /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+ngx_commerce_trade_t  *ngx_http_commerce_trade;
+
+
+static char *
+ngx_http_commerce_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    u_char               *p;
+    ssize_t               size;
+    ngx_str_t            *value, name, s;
+    ngx_shm_zone_t       *shm_zone;
+    ngx_commerce_zone_t  *zone;
+
+    (void) cmd;
+
+    if (mcf->commerce.zone != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    p = (u_char *) ngx_strchr(value[1].data, ':');
+
+    if (p == NULL || p == value[1].data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", it must be name:size",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    name.data = value[1].data;
+    name.len = p - value[1].data;
+
+    s.data = p + 1;
+    s.len = value[1].data + value[1].len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid size of zone \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (size < NGX_COMMERCE_ZONE_MIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" is too small, it must be at least %uzm",
+                           &value[1],
+                           (size_t) NGX_COMMERCE_ZONE_MIN / 1024 / 1024);
+        return NGX_CONF_ERROR;
+    }
+
+    zone = ngx_pcalloc(cf->pool, sizeof(ngx_commerce_zone_t));
+    if (zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    shm_zone = ngx_shared_memory_add(cf, &name, size,
+                                     &ngx_http_commerce_module);
+    if (shm_zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    zone->shm_zone = shm_zone;
+
+    shm_zone->init = ngx_commerce_zone_init;
+    shm_zone->data = zone;
+
+    mcf->commerce.zone = zone;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    ngx_str_t  *value;
+
+    (void) cmd;
+
+    if (mcf->commerce.server.conninfo.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        return "must not be empty";
+    }
+
+    /* a word of the configuration is zero-ended */
+    mcf->commerce.server.conninfo = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    ngx_str_t        *value;
+    ngx_file_info_t   fi;
+
+    (void) cmd;
+
+    if (mcf->commerce.server.password_file.data != NULL) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_conf_full_name(cf->cycle, &value[1], 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_file_info(value[1].data, &fi) == NGX_FILE_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
+                           "password file \"%V\" cannot be used", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (!ngx_is_file(&fi)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "password file \"%V\" is not a regular file",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->commerce.server.password_file = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_token_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    ngx_str_t  *value;
+
+    (void) cmd;
+
+    value = cf->args->elts;
+
+    if (ngx_commerce_token_key_load(cf, mcf->commerce.token_keys, &value[1])
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value, s;
+
+    if (mcf->commerce.queue != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_http_commerce_parse(cf, &cmd->name, &value[1],
+                                &ngx_http_commerce_queue_bounds, &n)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->commerce.queue = n;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value[2].data, "timeout=", 8) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\"", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    s.data = value[2].data + 8;
+    s.len = value[2].len - 8;
+
+    if (ngx_http_commerce_parse(cf, &cmd->name, &s,
+                                &ngx_http_commerce_wait_bounds, &n)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    mcf->commerce.queue_timeout = n;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    (void) cmd;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "test") != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown payment provider \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (mcf->commerce.provider_test) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate payment provider \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        mcf->commerce.provider_test = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_commerce_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    void                        *field;
+    ngx_int_t                    n;
+    ngx_str_t                   *value;
+    ngx_http_commerce_bounds_t  *bounds;
+
+    field = p + cmd->offset;
+    value = cf->args->elts;
+    bounds = cmd->post;
+
+    if (bounds->unit == NGX_HTTP_COMMERCE_SEC) {
+        if (*(time_t *) field != NGX_CONF_UNSET) {
+            return "is duplicate";
+        }
+
+    } else if (*(ngx_uint_t *) field != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    if (ngx_http_commerce_parse(cf, &cmd->name, &value[1], bounds, &n)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (bounds->unit == NGX_HTTP_COMMERCE_SEC) {
+        *(time_t *) field = n;
+
+    } else {
+        *(ngx_uint_t *) field = n;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_commerce_parse(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *value,
+    const ngx_http_commerce_bounds_t *bounds, ngx_int_t *result)
+{
+    ngx_int_t    n;
+    const char  *what, *unit;
+
+    switch (bounds->unit) {
+
+    case NGX_HTTP_COMMERCE_MSEC:
+        n = ngx_parse_time(value, 0);
+        what = "time";
+        unit = "ms";
+        break;
+
+    case NGX_HTTP_COMMERCE_SEC:
+        n = ngx_parse_time(value, 1);
+        what = "time";
+        unit = "s";
+        break;
+
+    default: /* NGX_HTTP_COMMERCE_NUMBER */
+        n = ngx_atoi(value->data, value->len);
+        what = "number";
+        unit = "";
+    }
+
+    if (n == NGX_ERROR || n < bounds->low || n > bounds->high) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" of \"%V\", it must be a %s "
+                           "between %i%s and %i%s", value, name, what,
+                           bounds->low, unit, bounds->high, unit);
+        return NGX_ERROR;
+    }
+
+    *result = n;
+
+    return NGX_OK;
+}
+
+
+/* commerce, commerce_health, commerce_metrics, commerce_drain */
+
+static char *
+ngx_http_commerce_location(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_commerce_loc_conf_t *lcf = conf;
+
+    ngx_str_t                      *value;
+    ngx_uint_t                      role;
+    ngx_conf_enum_t                *e;
+    ngx_http_core_loc_conf_t       *clcf;
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    if (lcf->role != NGX_HTTP_COMMERCE_NONE) {
+        return "is duplicate";
+    }
+
+    role = cmd->offset;
+
+    if (cmd->post != NULL) {
+        value = cf->args->elts;
+
+        for (e = cmd->post; e->name.len != 0; e++) {
+            if (e->name.len == value[1].len
+                && ngx_strcmp(e->name.data, value[1].data) == 0)
+            {
+                role = e->value;
+                break;
+            }
+        }
+
+        if (e->name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\" in \"%V\" directive",
+                               &value[1], &cmd->name);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    lcf->role = role;
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_commerce_module);
+    mcf->roles |= 1 << role;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    switch (role) {
+
+    case NGX_HTTP_COMMERCE_METRICS:
+        clcf->handler = ngx_http_commerce_metrics_handler;
+        break;
+
+    case NGX_HTTP_COMMERCE_LIVE:
+    case NGX_HTTP_COMMERCE_READY:
+        clcf->handler = ngx_http_commerce_health_handler;
+        break;
+
+    default:
+        clcf->handler = ngx_http_commerce_handler;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_commerce_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_commerce_conf_t            *ccf;
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     mcf->roles = 0;
+     *     mcf->commerce.zone = NULL;
+     *     mcf->commerce.server = all zeroes;
+     *     mcf->commerce.provider_test = 0;
+     */
+
+    mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_commerce_main_conf_t));
+    if (mcf == NULL) {
+        return NULL;
+    }
+
+    ccf = &mcf->commerce;
+
+    ccf->token_keys = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
+    if (ccf->token_keys == NULL) {
+        return NULL;
+    }
+
+    ccf->server.connect_timeout = NGX_CONF_UNSET_MSEC;
+    ccf->server.timeout = NGX_CONF_UNSET_MSEC;
+    ccf->connections = NGX_CONF_UNSET_UINT;
+    ccf->read_connections = NGX_CONF_UNSET_UINT;
+    ccf->pipeline_depth = NGX_CONF_UNSET_UINT;
+    ccf->batch = NGX_CONF_UNSET_UINT;
+    ccf->queue = NGX_CONF_UNSET_UINT;
+    ccf->queue_timeout = NGX_CONF_UNSET_MSEC;
+    ccf->lease_block = NGX_CONF_UNSET_UINT;
+    ccf->lease_ttl = NGX_CONF_UNSET_MSEC;
+    ccf->lease_low_water = NGX_CONF_UNSET_UINT;
+    ccf->lease_idle = NGX_CONF_UNSET_MSEC;
+    ccf->hold_time = NGX_CONF_UNSET;
+    ccf->max_lines = NGX_CONF_UNSET_UINT;
+    ccf->json_depth = NGX_CONF_UNSET_UINT;
+    ccf->low_stock = NGX_CONF_UNSET_UINT;
+    ccf->guest_checkout = NGX_CONF_UNSET;
+    ccf->idempotency_retention = NGX_CONF_UNSET;
+
+    return mcf;
+}
+
+
+static char *
+ngx_http_commerce_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_commerce_main_conf_t *mcf = conf;
+
+    const char           *missing, *wrong;
+    ngx_uint_t            api, engine;
+    ngx_commerce_conf_t  *ccf;
+
+    ccf = &mcf->commerce;
+
+    ngx_conf_init_msec_value(ccf->server.connect_timeout, 5000);
+    ngx_conf_init_msec_value(ccf->server.timeout, 10000);
+    ngx_conf_init_uint_value(ccf->connections, 2);
+    ngx_conf_init_uint_value(ccf->read_connections, 2);
+    ngx_conf_init_uint_value(ccf->pipeline_depth, 8);
+    ngx_conf_init_uint_value(ccf->batch, 128);
+    ngx_conf_init_uint_value(ccf->queue, 4096);
+    ngx_conf_init_msec_value(ccf->queue_timeout, 2000);
+    ngx_conf_init_uint_value(ccf->lease_block, 64);
+    ngx_conf_init_msec_value(ccf->lease_ttl, 10000);
+    ngx_conf_init_uint_value(ccf->lease_low_water, 25);
+    ngx_conf_init_msec_value(ccf->lease_idle, 60000);
+    ngx_conf_init_value(ccf->hold_time, 15 * 60);
+    ngx_conf_init_uint_value(ccf->max_lines, 100);
+    ngx_conf_init_uint_value(ccf->json_depth, 8);
+    ngx_conf_init_uint_value(ccf->low_stock, 5);
+    ngx_conf_init_value(ccf->guest_checkout, 1);
+    ngx_conf_init_value(ccf->idempotency_retention, 24 * 3600);
+
+    api = mcf->roles & (1 << NGX_HTTP_COMMERCE_STOREFRONT
+                        | 1 << NGX_HTTP_COMMERCE_ADMIN);
+    engine = mcf->roles & ~(1 << NGX_HTTP_COMMERCE_LIVE);
+
+    missing = NULL;
+
+    if (engine && ccf->zone == NULL) {
+        missing = "commerce_zone";
+
+    } else if ((engine || ccf->zone != NULL)
+               && ccf->server.conninfo.len == 0)
+    {
+        missing = "commerce_database";
+
+    } else if (api && ccf->token_keys->nelts == 0) {
+        missing = "commerce_token_key_file";
+    }
+
+    if (missing != NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"%s\" is defined in the \"http\" block, but "
+                      "\"commerce\" directives need it", missing);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ccf->zone == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    ccf->zone->database = ccf->server.conninfo;
+
+    wrong = ngx_commerce_pg_server_check(cf->pool, &ccf->server);
+
+    if (wrong == NULL) {
+        wrong = ngx_commerce_pg_server_init(cf, &ccf->server);
+    }
+
+    if (wrong != NULL) {
+        /* never with the conninfo: it may hold a password */
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "invalid value of \"commerce_database\": %s", wrong);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_commerce_create_loc_conf(ngx_conf_t *cf)
+{
+    /* a handler is not inherited, and neither is the role: no merge */
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_commerce_loc_conf_t));
+}
+
+
+static ngx_int_t
+ngx_http_commerce_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt            *h;
+    ngx_http_core_main_conf_t      *cmcf;
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    static ngx_str_t  request_id = ngx_string("request_id");
+
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_commerce_module);
+
+    if (mcf->roles == 0) {
+        return NGX_OK;
+    }
+
+    mcf->request_id = ngx_http_get_variable_index(cf, &request_id);
+    if (mcf->request_id == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_commerce_log_handler;
+
+    ngx_http_commerce_filter_install();
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_commerce_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_commerce_module);
+
+    if (mcf != NULL && mcf->commerce.zone != NULL) {
+        ngx_commerce_zone_new_generation(mcf->commerce.zone);
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Never NGX_ERROR: the master does not start a worker anew that exits for
+ * that.  A worker without its engine answers 503.
+ */
+
+static ngx_int_t
+ngx_http_commerce_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_commerce_module);
+
+    if (mcf == NULL || mcf->commerce.zone == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_commerce_trade = ngx_commerce_trade_start(cycle, &mcf->commerce);
+
+    if (ngx_http_commerce_trade == NULL) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0,
+                      "commerce: the worker's engine could not be started");
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_commerce_exit_process(ngx_cycle_t *cycle)
+{
+    (void) cycle;
+
+    if (ngx_http_commerce_trade != NULL) {
+        ngx_commerce_trade_stop(ngx_http_commerce_trade);
+        ngx_http_commerce_trade = NULL;
+    }
+}

@@ -1,0 +1,492 @@
+/*
+ * Which use case a method and a path mean.
+ */
+
+#include "ngx_http_commerce.h"
+
+
+static const ngx_http_commerce_route_t *ngx_http_commerce_find(
+    ngx_http_request_t *r, ngx_uint_t role, ngx_str_t *path, ngx_str_t *id,
+    ngx_uint_t *methods);
+static ngx_int_t ngx_http_commerce_match(
+    const ngx_http_commerce_route_t *route, ngx_str_t *path, ngx_str_t *id);
+static ngx_uint_t ngx_http_commerce_path(ngx_http_request_t *r,
+    ngx_str_t *path);
+static ngx_int_t ngx_http_commerce_decode(ngx_str_t *src, ngx_str_t *dst,
+    ngx_pool_t *pool);
+static ngx_uint_t ngx_http_commerce_has_dots(ngx_str_t *id);
+static ngx_int_t ngx_http_commerce_target(ngx_http_request_t *r,
+    ngx_commerce_call_t *call, const ngx_http_commerce_route_t *route);
+static ngx_int_t ngx_http_commerce_allow(ngx_http_commerce_ctx_t *ctx,
+    ngx_uint_t methods);
+
+
+#define NGX_HTTP_COMMERCE_ID_BODY                                             \
+    (NGX_HTTP_COMMERCE_ID|NGX_HTTP_COMMERCE_BODY)
+
+#define NGX_HTTP_COMMERCE_ID_OPTIONAL                                         \
+    (NGX_HTTP_COMMERCE_ID_BODY|NGX_HTTP_COMMERCE_OPTIONAL)
+
+
+static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/products/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_PRODUCT_GET, ngx_null_string,
+      ngx_commerce_guard_none, ngx_commerce_product_get },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/products"), ngx_null_string,
+      0,
+      NGX_COMMERCE_OP_PRODUCT_LIST, ngx_null_string,
+      ngx_commerce_guard_none, ngx_commerce_product_list },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/orders"), ngx_null_string,
+      NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_ORDER_CREATE, ngx_null_string,
+      ngx_commerce_guard_checkout, ngx_commerce_order_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/orders/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ORDER_GET, ngx_null_string,
+      ngx_commerce_guard_order, ngx_commerce_order_get },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/orders/"), ngx_string("/cancel"),
+      NGX_HTTP_COMMERCE_ID_OPTIONAL,
+      NGX_COMMERCE_OP_ORDER_CANCEL, ngx_null_string,
+      ngx_commerce_guard_order, ngx_commerce_order_cancel },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/orders/"), ngx_string("/payments"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_PAYMENT_CREATE, ngx_null_string,
+      ngx_commerce_guard_order, ngx_commerce_payment_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/products"), ngx_null_string,
+      0,
+      NGX_COMMERCE_OP_ADMIN_PRODUCT, ngx_string("products:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_product_list },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/products"), ngx_null_string,
+      NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_ADMIN_PRODUCT, ngx_string("products:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_product_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/products/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_PRODUCT, ngx_string("products:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_product_get },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/products/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_PRODUCT, ngx_string("products:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_product_replace },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/variants/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_VARIANT, ngx_string("products:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_variant_get },
+
+    { NGX_HTTP_PATCH, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/variants/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_VARIANT, ngx_string("products:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_variant_update },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/prices/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_PRICE, ngx_string("products:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_prices_put },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/stock/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_STOCK, ngx_string("stock:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_stock_get },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/stock/"), ngx_string("/adjustments"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_STOCK, ngx_string("stock:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_stock_adjust },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_order_get },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders/"), ngx_string("/cancel"),
+      NGX_HTTP_COMMERCE_ID_OPTIONAL,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_order_cancel },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/import"), ngx_null_string,
+      NGX_HTTP_COMMERCE_NDJSON,
+      NGX_COMMERCE_OP_ADMIN_IMPORT, ngx_string("products:write"),
+      ngx_commerce_guard_staff, NULL },
+
+    { 0, NGX_HTTP_COMMERCE_NONE, ngx_null_string, ngx_null_string, 0,
+      NGX_COMMERCE_OP_NONE, ngx_null_string, NULL, NULL }
+};
+
+
+/* The location is the path: whatever its name, it drains. */
+static const ngx_http_commerce_route_t  ngx_http_commerce_drain_route = {
+    NGX_HTTP_GET, NGX_HTTP_COMMERCE_DRAIN,
+    ngx_null_string, ngx_null_string, 0,
+    NGX_COMMERCE_OP_OTHER, ngx_null_string,
+    ngx_commerce_guard_none, ngx_commerce_trade_drain
+};
+
+
+static const struct {
+    ngx_uint_t   method;
+    const char  *name;
+} ngx_http_commerce_methods[] = {
+    { NGX_HTTP_GET, "GET, HEAD" },
+    { NGX_HTTP_POST, "POST" },
+    { NGX_HTTP_PUT, "PUT" },
+    { NGX_HTTP_PATCH, "PATCH" },
+    { NGX_HTTP_DELETE, "DELETE" },
+    { 0, NULL }
+};
+
+
+void
+ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
+    ngx_uint_t role)
+{
+    ngx_str_t                         path, id;
+    ngx_uint_t                        methods, decoded;
+    ngx_commerce_call_t              *call;
+    const ngx_http_commerce_route_t  *route;
+
+    call = ctx->call;
+    methods = 0;
+    decoded = 1;
+    ngx_str_null(&id);
+
+    if (role == NGX_HTTP_COMMERCE_DRAIN) {
+        route = &ngx_http_commerce_drain_route;
+
+        if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+            methods = NGX_HTTP_GET;
+            route = NULL;
+        }
+
+    } else {
+        decoded = ngx_http_commerce_path(r, &path);
+        route = ngx_http_commerce_find(r, role, &path, &id, &methods);
+    }
+
+    if (route == NULL) {
+        call->operation = NGX_COMMERCE_OP_OTHER;
+
+        if (methods == 0) {
+            ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
+            return;
+        }
+
+        if (ngx_http_commerce_allow(ctx, methods) != NGX_OK) {
+            ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+            return;
+        }
+
+        ngx_commerce_refuse(call, COMMERCE_METHOD_NOT_ALLOWED, NULL);
+        return;
+    }
+
+    call->operation = route->operation;
+    call->scope = route->scope;
+
+    if (route->flags & NGX_HTTP_COMMERCE_ID) {
+
+        if (decoded) {
+            call->id.data = ngx_pstrdup(call->pool, &id);
+            call->id.len = id.len;
+
+            if (call->id.data == NULL) {
+                ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+                return;
+            }
+
+        } else {
+            switch (ngx_http_commerce_decode(&id, &call->id, call->pool)) {
+
+            case NGX_OK:
+                break;
+
+            case NGX_DECLINED:
+                ngx_commerce_refuse(call, COMMERCE_BAD_REQUEST,
+                                    "malformed percent-encoding in the path");
+                return;
+
+            default:
+                ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+                return;
+            }
+        }
+
+        /* nginx chose the location by the path with its dots resolved */
+        if (ngx_http_commerce_has_dots(&call->id)) {
+            ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
+            return;
+        }
+    }
+
+    if (ngx_http_commerce_target(r, call, route) != NGX_OK) {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return;
+    }
+
+    ctx->route = route;
+}
+
+
+/* NULL with *methods: another method would do. */
+
+static const ngx_http_commerce_route_t *
+ngx_http_commerce_find(ngx_http_request_t *r, ngx_uint_t role,
+    ngx_str_t *path, ngx_str_t *id, ngx_uint_t *methods)
+{
+    ngx_uint_t                        method;
+    const ngx_http_commerce_route_t  *route;
+
+    method = (r->method == NGX_HTTP_HEAD) ? NGX_HTTP_GET : r->method;
+
+    for (route = ngx_http_commerce_routes; route->prefix.len; route++) {
+
+        if (route->role != role
+            || ngx_http_commerce_match(route, path, id) != NGX_OK)
+        {
+            continue;
+        }
+
+        if (route->method == method) {
+            return route;
+        }
+
+        *methods |= route->method;
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_http_commerce_match(const ngx_http_commerce_route_t *route,
+    ngx_str_t *path, ngx_str_t *id)
+{
+    size_t   rest;
+    u_char  *p;
+
+    if (path->len < route->prefix.len
+        || ngx_memcmp(path->data, route->prefix.data, route->prefix.len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    p = path->data + route->prefix.len;
+    rest = path->len - route->prefix.len;
+
+    if (!(route->flags & NGX_HTTP_COMMERCE_ID)) {
+        return rest == 0 ? NGX_OK : NGX_DECLINED;
+    }
+
+    if (rest <= route->suffix.len
+        || ngx_memcmp(p + rest - route->suffix.len, route->suffix.data,
+                      route->suffix.len)
+           != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    id->data = p;
+    id->len = rest - route->suffix.len;
+
+    /* a slash that is part of the id comes as %2F */
+
+    return ngx_strlchr(id->data, id->data + id->len, '/') == NULL
+           ? NGX_OK : NGX_DECLINED;
+}
+
+
+/*
+ * The path as the client sent it, so that %2F is no separator; after a rewrite
+ * what nginx has made of it, which is decoded: 1.
+ */
+
+static ngx_uint_t
+ngx_http_commerce_path(ngx_http_request_t *r, ngx_str_t *path)
+{
+    u_char  *p, *last;
+
+    if (!r->valid_unparsed_uri) {
+        *path = r->uri;
+        return 1;
+    }
+
+    *path = r->unparsed_uri;
+    last = path->data + path->len;
+
+    for (p = path->data; p < last; p++) {
+        if (*p == '?' || *p == '#') {
+            break;
+        }
+    }
+
+    path->len = p - path->data;
+
+    return 0;
+}
+
+
+/* NGX_DECLINED: malformed, or the zero byte. */
+
+static ngx_int_t
+ngx_http_commerce_decode(ngx_str_t *src, ngx_str_t *dst, ngx_pool_t *pool)
+{
+    u_char     *p, *last, *out;
+    ngx_int_t   c;
+
+    out = ngx_pnalloc(pool, src->len + 1);
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
+
+    dst->data = out;
+
+    last = src->data + src->len;
+
+    for (p = src->data; p < last; p++) {
+
+        if (*p != '%') {
+            *out++ = *p;
+            continue;
+        }
+
+        if (last - p < 3) {
+            return NGX_DECLINED;
+        }
+
+        c = ngx_hextoi(p + 1, 2);
+
+        if (c == NGX_ERROR || c == 0) {
+            return NGX_DECLINED;
+        }
+
+        *out++ = (u_char) c;
+        p += 2;
+    }
+
+    dst->len = out - dst->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_commerce_has_dots(ngx_str_t *id)
+{
+    u_char  *p, *last, *start;
+
+    last = id->data + id->len;
+    start = id->data;
+
+    for (p = id->data; p <= last; p++) {
+
+        if (p < last && *p != '/') {
+            continue;
+        }
+
+        if ((p - start == 1 && start[0] == '.')
+            || (p - start == 2 && start[0] == '.' && start[1] == '.'))
+        {
+            return 1;
+        }
+
+        start = p + 1;
+    }
+
+    return 0;
+}
+
+
+/* Only writes have a digest to take it. */
+
+static ngx_int_t
+ngx_http_commerce_target(ngx_http_request_t *r, ngx_commerce_call_t *call,
+    const ngx_http_commerce_route_t *route)
+{
+    u_char  *p;
+
+    if (route->method == NGX_HTTP_GET) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(call->pool, r->method_name.len + 1 + route->prefix.len
+                                + call->id.len + route->suffix.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    call->target.data = p;
+
+    p = ngx_cpymem(p, r->method_name.data, r->method_name.len);
+    *p++ = ' ';
+    p = ngx_cpymem(p, route->prefix.data, route->prefix.len);
+    p = ngx_cpymem(p, call->id.data, call->id.len);
+    p = ngx_cpymem(p, route->suffix.data, route->suffix.len);
+
+    call->target.len = p - call->target.data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_commerce_allow(ngx_http_commerce_ctx_t *ctx, ngx_uint_t methods)
+{
+    u_char      *p;
+    ngx_uint_t   i;
+
+    p = ngx_pnalloc(ctx->call->pool, sizeof("GET, HEAD, POST, PUT, PATCH, "
+                                            "DELETE"));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->allow.data = p;
+
+    for (i = 0; ngx_http_commerce_methods[i].name != NULL; i++) {
+
+        if (!(methods & ngx_http_commerce_methods[i].method)) {
+            continue;
+        }
+
+        if (p != ctx->allow.data) {
+            *p++ = ',';
+            *p++ = ' ';
+        }
+
+        p = ngx_cpymem(p, ngx_http_commerce_methods[i].name,
+                       ngx_strlen(ngx_http_commerce_methods[i].name));
+    }
+
+    ctx->allow.len = p - ctx->allow.data;
+
+    return NGX_OK;
+}

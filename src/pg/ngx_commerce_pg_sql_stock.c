@@ -1,0 +1,346 @@
+/*
+ * SQL of orders, stock and instances.  The rules behind the shapes (why the
+ * locks are sorted, why a lock and the sum that needs it are two statements,
+ * why refusals are values): docs/architecture.md, "The statements".
+ */
+
+#include "ngx_commerce_pg_statements.h"
+
+
+/*
+ * Plans are generic and made when tables are empty, so a predicate that must
+ * not choose the index is written as "instance_id + 0".
+ */
+
+#define ngx_commerce_sql_fenced                                               \
+    "SELECT 1 FROM commerce.fence "                                           \
+    "WHERE instance_id = $1::int8 AND slot = $2::int4 AND state = 'live' "    \
+    "FOR KEY SHARE"
+
+/* what CTE "back" (variant_id, location_id, units) gives back to stock.free;
+   rows sorted, news for those that had nothing */
+#define ngx_commerce_sql_restock                                              \
+    "lk AS MATERIALIZED ("                                                    \
+    "SELECT s.variant_id, s.location_id, s.free, b.units "                    \
+    "FROM commerce.stock s JOIN back b USING (variant_id, location_id) "      \
+    "WHERE b.units > 0 ORDER BY 1, 2 FOR NO KEY UPDATE OF s), "               \
+    "st AS (UPDATE commerce.stock s SET free = s.free + lk.units FROM lk "    \
+    "WHERE s.variant_id = lk.variant_id "                                     \
+    "AND s.location_id = lk.location_id "                                     \
+    "RETURNING s.variant_id, s.free), "                                       \
+    "news AS MATERIALIZED (SELECT commerce.news('v', variant_id) AS n "       \
+    "FROM lk WHERE free = 0) "
+
+#define ngx_commerce_sql_lines_back(orders)                                   \
+    "back AS MATERIALIZED ("                                                  \
+    "SELECT l.variant_id, x.location_id, sum(l.quantity)::int4 AS units "     \
+    "FROM " orders " JOIN commerce.order_line l ON l.order_id = " orders      \
+    ".id JOIN commerce.lease x ON x.id = l.lease_id GROUP BY 1, 2), "
+
+
+const ngx_commerce_pg_statement_t
+    ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N] =
+{
+
+    /* $1 instance, $2 slot, $3 application_name */
+    [NGX_COMMERCE_SQL_FENCE] = { "fence",
+        "WITH i AS MATERIALIZED (SELECT id FROM commerce.instance "
+        "WHERE id = $1::int8 AND state = 'live' FOR KEY SHARE), "
+        "f AS (INSERT INTO commerce.fence (instance_id, slot) "
+        "SELECT id, $2::int4 FROM i ON CONFLICT DO NOTHING) "
+        "SELECT set_config('application_name', $3::text, false)" },
+
+    /*
+     * $1 instance, $2 slot, $3 seconds of hold; per order $4 id, $5 idem,
+     * $6 fingerprint, $7 currency, $8 subtotal, $9 total, $10 email,
+     * $11 delivery; per line $12 number of its order, $13 line_no,
+     * $14 variant, $15 lease, $16 quantity, $17 unit price, $18 version.
+     *
+     * Row n = 0: the time of the transaction and of expiry.  Other rows are
+     * refused orders: 1 instance not live, 2 a line without its lease,
+     * 3 a variant's version has moved, 4 the key exists.
+     */
+    [NGX_COMMERCE_SQL_CHECKOUT] = { "checkout",
+        "WITH fence AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
+        "l AS MATERIALIZED ("
+        "SELECT l.*, v.sku, v.title, v.id IS NULL AS stale, "
+        "(SELECT x.instance_id = $1::int8 AND x.variant_id = l.variant_id "
+        "AND x.closed_at IS NULL FROM commerce.lease x "
+        "WHERE x.id = l.lease_id) IS NOT TRUE AS loose "
+        "FROM unnest($12::int4[], $13::int2[], $14::uuid[], $15::int8[], "
+        "$16::int4[], $17::int8[], $18::int4[]) l(n, line_no, variant_id, "
+        "lease_id, quantity, unit_price, version) "
+        "LEFT JOIN commerce.variant v ON v.id = l.variant_id "
+        "AND v.version = l.version), "
+        "bad AS MATERIALIZED (SELECT n, bool_or(loose) AS loose FROM l "
+        "WHERE stale OR loose GROUP BY n), "
+        "o AS MATERIALIZED (SELECT o.* FROM unnest($4::uuid[], $5::uuid[], "
+        "$6::uuid[], $7::text[], $8::int8[], $9::int8[], $10::text[], "
+        "$11::text[]) WITH ORDINALITY o(id, idem, fingerprint, currency, "
+        "subtotal, total, email, delivery, n) "
+        "WHERE EXISTS (SELECT FROM fence) "
+        "AND o.n NOT IN (SELECT b.n FROM bad b)), "
+        "ins AS (INSERT INTO commerce.orders (id, idem, fingerprint, "
+        "instance_id, currency, subtotal, total, email, delivery, expires_at) "
+        "SELECT id, idem, fingerprint, $1::int8, currency, subtotal, total, "
+        "email, delivery::jsonb, now() + make_interval(secs => $3::int4) "
+        "FROM o ORDER BY idem ON CONFLICT (idem) DO NOTHING RETURNING id), "
+        "lin AS (INSERT INTO commerce.order_line (order_id, line_no, "
+        "variant_id, lease_id, quantity, unit_price, sku, title) "
+        "SELECT k.id, l.line_no, l.variant_id, l.lease_id, l.quantity, "
+        "l.unit_price, l.sku, l.title FROM (SELECT o.id, o.n::int4 AS n "
+        "FROM ins JOIN o USING (id)) k JOIN l USING (n)) "
+        "SELECT 0 AS n, 0 AS code, now() AS created_at, "
+        "now() + make_interval(secs => $3::int4) AS expires_at UNION ALL "
+        "SELECT u.n::int4, CASE WHEN NOT EXISTS (SELECT FROM fence) THEN 1 "
+        "WHEN b.loose THEN 2 WHEN b.n IS NOT NULL THEN 3 ELSE 4 END, "
+        "NULL, NULL FROM unnest($4::uuid[]) WITH ORDINALITY u(id, n) "
+        "LEFT JOIN bad b ON b.n = u.n "
+        "WHERE u.id NOT IN (SELECT id FROM ins)" },
+
+    /* $1 keys; after the batch that was refused or lost */
+    [NGX_COMMERCE_SQL_ORDER_BY_KEY] = { "order_by_key",
+        "SELECT k.n::int4, o.id, o.fingerprint, "
+        "(SELECT l.lease_id FROM commerce.order_line l "
+        "WHERE l.order_id = o.id AND l.line_no = 1), "
+        "o.state, o.created_at, o.expires_at, o.version "
+        "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
+        "JOIN commerce.orders o USING (idem)" },
+
+    [NGX_COMMERCE_SQL_ORDER] = { "order",
+        "SELECT id, idem, state, version, currency, subtotal, discount, tax, "
+        "shipping, total, email, delivery::text, created_at, expires_at, "
+        "customer_id FROM commerce.orders WHERE id = $1::uuid" },
+
+    [NGX_COMMERCE_SQL_ORDER_LINES] = { "order_lines",
+        "SELECT variant_id, sku, title, quantity, unit_price "
+        "FROM commerce.order_line WHERE order_id = $1::uuid "
+        "ORDER BY line_no" },
+
+    /*
+     * $1 order, $2 payment, $3 idem, $4 fingerprint, $5 provider,
+     * $6 succeeds.  Code 0 stored, 4 the key exists, 5 no such order,
+     * 6 another payment of the order is in this batch: again, 7 illegal.
+     */
+    [NGX_COMMERCE_SQL_PAY] = { "pay",
+        "WITH p AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], "
+        "$2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bool[]) "
+        "WITH ORDINALITY p(order_id, id, idem, fingerprint, provider, "
+        "succeeds, n)), "
+        "lck AS MATERIALIZED (SELECT o.id, o.idem, o.state, o.total, "
+        "o.currency FROM commerce.orders o WHERE o.id = ANY ($1::uuid[]) "
+        "ORDER BY o.id FOR NO KEY UPDATE), "
+        "pick AS MATERIALIZED (SELECT DISTINCT ON (order_id) n FROM p "
+        "ORDER BY order_id, n), "
+        "seen AS MATERIALIZED (SELECT p.n FROM p JOIN commerce.payment x "
+        "USING (idem)), "
+        "ins AS (INSERT INTO commerce.payment (id, order_id, idem, "
+        "fingerprint, provider, state, amount, currency) "
+        "SELECT p.id, p.order_id, p.idem, p.fingerprint, p.provider, "
+        "CASE WHEN p.succeeds THEN 'succeeded' ELSE 'declined' END, "
+        "l.total, l.currency FROM p JOIN lck l ON l.id = p.order_id "
+        "WHERE l.state = 'pending_payment' "
+        "AND p.n IN (SELECT n FROM pick) "
+        "AND p.n NOT IN (SELECT n FROM seen) ORDER BY p.idem "
+        "ON CONFLICT (idem) DO NOTHING "
+        "RETURNING id, order_id, state, created_at), "
+        "upd AS (UPDATE commerce.orders o SET state = 'paid', "
+        "version = o.version + 1 FROM ins WHERE o.id = ins.order_id "
+        "AND ins.state = 'succeeded') "
+        "SELECT p.n::int4, CASE WHEN i.id IS NOT NULL THEN 0 "
+        "WHEN l.id IS NULL THEN 5 WHEN s.n IS NOT NULL THEN 4 "
+        "WHEN k.n IS NULL THEN 6 WHEN l.state <> 'pending_payment' THEN 7 "
+        "ELSE 4 END, l.idem, l.state, l.total, l.currency, i.created_at "
+        "FROM p LEFT JOIN lck l ON l.id = p.order_id "
+        "LEFT JOIN ins i ON i.id = p.id LEFT JOIN pick k ON k.n = p.n "
+        "LEFT JOIN seen s ON s.n = p.n" },
+
+    [NGX_COMMERCE_SQL_PAYMENT_BY_KEY] = { "payment_by_key",
+        "SELECT k.n::int4, p.id, p.order_id, p.fingerprint, p.provider, "
+        "p.state, p.amount, p.currency, p.created_at, o.idem "
+        "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
+        "JOIN commerce.payment p USING (idem) "
+        "JOIN commerce.orders o ON o.id = p.order_id" },
+
+    /* $1 order; the rows of stock last, once, sorted */
+    [NGX_COMMERCE_SQL_CANCEL] = { "cancel",
+        "WITH o AS MATERIALIZED (SELECT id, state, idem "
+        "FROM commerce.orders WHERE id = $1::uuid FOR NO KEY UPDATE), "
+        "u AS (UPDATE commerce.orders x SET state = 'cancelled', "
+        "version = x.version + 1 FROM o WHERE x.id = o.id "
+        "AND o.state = 'pending_payment' RETURNING x.id), "
+        ngx_commerce_sql_lines_back("u") ngx_commerce_sql_restock
+        "SELECT o.state, o.idem, st.variant_id, st.free, "
+        "(SELECT count(n) FROM news) FROM o LEFT JOIN st ON true" },
+
+    /* $1 how many at most; rows (order, idem) or (variant, free) */
+    [NGX_COMMERCE_SQL_EXPIRE] = { "expire",
+        "WITH due AS MATERIALIZED (SELECT id FROM commerce.orders "
+        "WHERE state = 'pending_payment' AND expires_at <= now() "
+        "ORDER BY expires_at LIMIT $1::int4 "
+        "FOR NO KEY UPDATE SKIP LOCKED), "
+        "u AS (UPDATE commerce.orders x SET state = 'expired', "
+        "version = x.version + 1 FROM due WHERE x.id = due.id "
+        "RETURNING x.id, x.idem), "
+        ngx_commerce_sql_lines_back("u") ngx_commerce_sql_restock
+        "SELECT true AS is_order, u.idem AS id, 0 AS free FROM u UNION ALL "
+        "SELECT false, st.variant_id, st.free FROM st "
+        "WHERE (SELECT count(n) FROM news) >= 0" },
+
+    /* $1 instance, $2 slot, $3 leases, $4 running totals of returned units */
+    [NGX_COMMERCE_SQL_RETURN] = { "return",
+        "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
+        "r AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id, "
+        "a.total - x.returned AS units FROM unnest($3::int8[], $4::int4[]) "
+        "a(id, total) JOIN commerce.lease x ON x.id = a.id "
+        "AND x.instance_id + 0 = $1::int8 AND x.closed_at IS NULL "
+        "AND x.returned < a.total WHERE EXISTS (SELECT FROM me) "
+        "ORDER BY x.id FOR NO KEY UPDATE OF x), "
+        "u AS (UPDATE commerce.lease x SET returned = x.returned + r.units "
+        "FROM r WHERE x.id = r.id), "
+        "back AS MATERIALIZED (SELECT variant_id, location_id, "
+        "sum(units)::int4 AS units FROM r GROUP BY 1, 2), "
+        ngx_commerce_sql_restock
+        "SELECT coalesce(sum(units), 0)::int8, (SELECT count(n) FROM news) "
+        "FROM lk" },
+
+    /* $1 instance, $2 slot, $3 new ids, $4 variants, $5 what requests wait
+       for, $6 the least that helps one of them, $7 stock-up */
+    [NGX_COMMERCE_SQL_GRANT] = { "grant",
+        "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
+        "n AS MATERIALIZED (SELECT greatest(count(*), 1)::int4 AS n "
+        "FROM commerce.instance WHERE state = 'live'), "
+        "g AS MATERIALIZED (SELECT a.id, s.variant_id, s.location_id, "
+        "CASE WHEN s.free >= a.need THEN a.need "
+        "+ least(a.extra, (s.free - a.need) / (2 * n.n)) ELSE s.free END "
+        "AS units FROM unnest($3::int8[], $4::uuid[], $5::int4[], "
+        "$6::int4[], $7::int4[]) a(id, variant_id, need, least_, extra) "
+        "JOIN commerce.stock s ON s.variant_id = a.variant_id "
+        "AND s.location_id = 1, n "
+        "WHERE s.free >= greatest(a.least_, 1) AND EXISTS (SELECT FROM me) "
+        "ORDER BY s.variant_id, s.location_id FOR NO KEY UPDATE OF s), "
+        "i AS (INSERT INTO commerce.lease (id, instance_id, variant_id, "
+        "location_id, granted) SELECT id, $1::int8, variant_id, location_id, "
+        "units FROM g WHERE units > 0 ON CONFLICT (id) DO NOTHING "
+        "RETURNING variant_id, location_id, granted) "
+        "UPDATE commerce.stock s SET free = s.free - i.granted FROM i "
+        "WHERE s.variant_id = i.variant_id "
+        "AND s.location_id = i.location_id" },
+
+    /* the same $1 to $4: what this run or an earlier one was granted */
+    [NGX_COMMERCE_SQL_GRANTED] = { "granted",
+        "SELECT a.n::int4, CASE WHEN x.instance_id = $1::int8 "
+        "AND x.closed_at IS NULL THEN x.granted ELSE 0 END, "
+        "coalesce(s.free, 0), "
+        "EXISTS (SELECT FROM commerce.lease y "
+        "WHERE y.variant_id = a.variant_id AND y.closed_at IS NULL "
+        "AND y.instance_id <> $1::int8), "
+        "EXISTS (SELECT FROM commerce.fence WHERE instance_id = $1::int8 "
+        "AND slot = $2::int4 AND state = 'live') "
+        "FROM unnest($3::int8[], $4::uuid[]) WITH ORDINALITY "
+        "a(id, variant_id, n) "
+        "LEFT JOIN commerce.lease x ON x.id = a.id "
+        "LEFT JOIN commerce.stock s ON s.variant_id = a.variant_id "
+        "AND s.location_id = 1" },
+
+    /* $1 instance, $2 variants: exact whatever is in flight, since lines and
+       returns that add up to the grant leave nothing for anybody */
+    [NGX_COMMERCE_SQL_CLOSE_USED] = { "close_used",
+        "UPDATE commerce.lease x SET closed_at = now() "
+        "WHERE x.instance_id + 0 = $1::int8 AND x.closed_at IS NULL "
+        "AND x.variant_id = ANY ($2::uuid[]) "
+        "AND x.granted = x.returned + (SELECT coalesce(sum(l.quantity), 0) "
+        "FROM commerce.order_line l WHERE l.lease_id = x.id)" },
+
+    /* $1 new instance, $2 the one that it replaces (0: none) */
+    [NGX_COMMERCE_SQL_REGISTER] = { "register",
+        "WITH old AS (UPDATE commerce.instance SET state = 'dying' "
+        "WHERE id = $2::int8 AND state = 'live'), "
+        "i AS (INSERT INTO commerce.instance (id) VALUES ($1::int8) "
+        "ON CONFLICT DO NOTHING RETURNING id) "
+        "INSERT INTO commerce.heartbeat (instance_id) SELECT id FROM i "
+        "ON CONFLICT DO NOTHING" },
+
+    /* $1 instance: alive, live instances, synchronous standby configured */
+    [NGX_COMMERCE_SQL_HEARTBEAT] = { "heartbeat",
+        "WITH me AS (UPDATE commerce.heartbeat h SET at = clock_timestamp() "
+        "FROM commerce.instance i WHERE h.instance_id = $1::int8 "
+        "AND i.id = $1::int8 AND i.state = 'live' RETURNING h.instance_id) "
+        "SELECT EXISTS (SELECT FROM me), (SELECT count(*) "
+        "FROM commerce.instance WHERE state = 'live'), "
+        "current_setting('synchronous_standby_names') <> ''" },
+
+    /* $1 own instance, $2 ttl in ms, $3 may judge */
+    [NGX_COMMERCE_SQL_SETTLE_CANDIDATES] = { "settle_candidates",
+        "SELECT i.id, i.state = 'dying' FROM commerce.instance i "
+        "LEFT JOIN commerce.heartbeat h ON h.instance_id = i.id "
+        "WHERE i.id <> $1::int8 AND i.state <> 'dead' "
+        "AND (i.state = 'dying' OR ($3::bool "
+        "AND coalesce(h.at, i.started_at) "
+        "< now() - $2::int4 * interval '1 ms')) ORDER BY i.id LIMIT 16" },
+
+    /* $1 instance, $2 ttl in ms: only if its heartbeat is still stale;
+       0: whatever it is (one's own) */
+    [NGX_COMMERCE_SQL_SETTLE_DYING] = { "settle_dying",
+        "UPDATE commerce.instance i SET state = 'dying' "
+        "WHERE i.id = $1::int8 AND i.state = 'live' AND ($2::int4 = 0 "
+        "OR NOT EXISTS (SELECT FROM commerce.heartbeat h "
+        "WHERE h.instance_id = i.id "
+        "AND h.at >= now() - $2::int4 * interval '1 ms'))" },
+
+    /* $1 instance: a torn batch lives on for as long as its peer is frozen */
+    [NGX_COMMERCE_SQL_SETTLE_TERMINATE] = { "settle_terminate",
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'commerce/' || $1::int8 || '/%' "
+        "AND usename = current_user AND pid <> pg_backend_pid()" },
+
+    [NGX_COMMERCE_SQL_SETTLE_LOCK] = { "settle_lock",
+        "SELECT 1 FROM commerce.instance WHERE id = $1::int8 "
+        "AND state = 'dying' FOR UPDATE" },
+
+    [NGX_COMMERCE_SQL_SETTLE_LOCK_FENCES] = { "settle_lock_fences",
+        "SELECT 1 FROM commerce.fence WHERE instance_id = $1::int8 "
+        "ORDER BY slot FOR UPDATE" },
+
+    /* $1 instance; its rows are locked by earlier statements: the sums here
+       have a snapshot that sees every batch they waited for */
+    [NGX_COMMERCE_SQL_SETTLE] = { "settle",
+        "WITH rem AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id, "
+        "(x.granted - x.returned - coalesce((SELECT sum(l.quantity) "
+        "FROM commerce.order_line l WHERE l.lease_id = x.id), 0))::int4 "
+        "AS rest FROM commerce.lease x WHERE x.instance_id = $1::int8 "
+        "AND x.closed_at IS NULL AND EXISTS (SELECT "
+        "FROM commerce.instance WHERE id = $1::int8 AND state = 'dying')), "
+        "mark AS (UPDATE commerce.lease x SET closed_at = now(), "
+        "returned = x.returned + greatest(rem.rest, 0) FROM rem "
+        "WHERE x.id = rem.id), "
+        "back AS MATERIALIZED (SELECT variant_id, location_id, "
+        "sum(greatest(rest, 0))::int4 AS units FROM rem GROUP BY 1, 2), "
+        ngx_commerce_sql_restock
+        "SELECT st.variant_id, st.free, (SELECT coalesce(min(rest), 0) "
+        "FROM rem) < 0, (SELECT count(n) FROM news) FROM st" },
+
+    [NGX_COMMERCE_SQL_SETTLE_DEAD] = { "settle_dead",
+        "WITH i AS (UPDATE commerce.instance SET state = 'dead', "
+        "ended_at = now() WHERE id = $1::int8 AND state = 'dying' "
+        "RETURNING id), "
+        "f AS (UPDATE commerce.fence f SET state = 'dead' FROM i "
+        "WHERE f.instance_id = i.id) "
+        "DELETE FROM commerce.heartbeat h USING i "
+        "WHERE h.instance_id = i.id" },
+
+    /* $1 instance: units of its open leases that no line has */
+    [NGX_COMMERCE_SQL_UNUSED] = { "unused",
+        "SELECT coalesce(sum(x.granted - x.returned - coalesce((SELECT "
+        "sum(l.quantity) FROM commerce.order_line l "
+        "WHERE l.lease_id = x.id), 0)), 0)::int8 FROM commerce.lease x "
+        "WHERE x.instance_id = $1::int8 AND x.closed_at IS NULL" },
+
+    /* $1 seconds that a key of a write other than an order is kept */
+    [NGX_COMMERCE_SQL_RETENTION] = { "retention",
+        "WITH k AS (DELETE FROM commerce.idempotency "
+        "WHERE created_at < now() - make_interval(secs => $1::int4)) "
+        "DELETE FROM commerce.fence f USING commerce.instance i "
+        "WHERE i.id = f.instance_id AND i.state = 'dead' "
+        "AND i.ended_at < now() - interval '1 hour'" },
+};

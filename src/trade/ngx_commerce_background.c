@@ -1,0 +1,696 @@
+/*
+ * What one worker of the instance does for all: registration and rotation,
+ * heartbeat, LISTEN, settlement of others, expiry, idle pools, the audit of
+ * limbo.  Every worker ticks; the elected one works.
+ */
+
+#include "ngx_commerce_engine.h"
+
+
+#define NGX_COMMERCE_TICK            100    /* msec */
+#define NGX_COMMERCE_PATIENCE        2000   /* msec until the lead is taken */
+#define NGX_COMMERCE_EXPIRE_EVERY    250
+#define NGX_COMMERCE_EXPIRE_AT_ONCE  500    /* orders in one transaction */
+#define NGX_COMMERCE_SETTLE_EVERY    500
+#define NGX_COMMERCE_IDLE_EVERY      2000
+#define NGX_COMMERCE_LIMBO_EVERY     5000
+#define NGX_COMMERCE_RETAIN_EVERY    60000
+#define NGX_COMMERCE_CANDIDATES      16
+
+
+typedef struct {
+    ngx_commerce_pg_op_t        op;         /* must stay first */
+    ngx_commerce_background_t  *bg;
+    ngx_msec_t                  every;
+    ngx_msec_t                  next;       /* ngx_current_msec */
+    unsigned                    busy:1;
+} ngx_commerce_chore_t;
+
+
+struct ngx_commerce_background_s {
+    ngx_commerce_trade_t       *trade;
+    ngx_event_t                 tick;
+
+    ngx_commerce_pg_pool_t     *beats;
+    ngx_commerce_pg_pool_t     *listen;
+    ngx_commerce_pg_pool_t     *sweeps;
+
+    ngx_commerce_chore_t        registration;
+    ngx_commerce_chore_t        beat;
+    ngx_commerce_chore_t        expiry;
+    ngx_commerce_chore_t        search;     /* of instances to settle */
+    ngx_commerce_chore_t        limbo;
+    ngx_commerce_chore_t        retention;
+    ngx_msec_t                  next_idle;
+
+    int64_t                     new_id;     /* being registered */
+    int64_t                     old_id;
+
+    /* heartbeats since "steady" came without a gap */
+    ngx_msec_t                  steady;
+    ngx_msec_t                  last_beat;
+    unsigned                    beating:1;
+    unsigned                    alive:1;
+
+    int64_t                     candidates[NGX_COMMERCE_CANDIDATES];
+    unsigned char               stale[NGX_COMMERCE_CANDIDATES];
+    ngx_uint_t                  ncandidates;
+    unsigned                    settling:1;
+
+    ngx_uint_t                  expired;
+    int64_t                     unused;
+    ngx_atomic_uint_t           activity;
+    ngx_uint_t                  limbos;     /* times in a row above 0 */
+
+    unsigned                    leader:1;
+    unsigned                    stopped:1;
+};
+
+
+static void ngx_commerce_background_tick(ngx_event_t *ev);
+static ngx_int_t ngx_commerce_background_lead(ngx_commerce_background_t *bg);
+static void ngx_commerce_background_step_down(ngx_commerce_background_t *bg);
+static void ngx_commerce_background_work(ngx_commerce_background_t *bg);
+static ngx_commerce_pg_pool_t *ngx_commerce_background_pool(
+    ngx_commerce_background_t *bg, const char *name,
+    const ngx_uint_t *statements, ngx_uint_t n, ngx_uint_t listen);
+static void ngx_commerce_background_notify(void *data, const char *channel,
+    const char *payload);
+static void ngx_commerce_background_listening(void *data, ngx_uint_t ready);
+static void ngx_commerce_chore(ngx_commerce_background_t *bg,
+    ngx_commerce_chore_t *chore, ngx_commerce_pg_pool_t *pool);
+static ngx_int_t ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_conn_t *conn);
+static void ngx_commerce_chore_result(ngx_commerce_pg_op_t *op,
+    ngx_uint_t query, PGresult *res);
+static void ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
+static void ngx_commerce_background_registered(ngx_commerce_background_t *bg);
+static void ngx_commerce_background_beaten(ngx_commerce_background_t *bg);
+static ngx_uint_t ngx_commerce_background_judges(
+    ngx_commerce_background_t *bg);
+static void ngx_commerce_background_settle(ngx_commerce_background_t *bg);
+static void ngx_commerce_background_settled(void *data, ngx_int_t rc);
+static void ngx_commerce_background_expired(ngx_commerce_background_t *bg,
+    PGresult *res);
+static void ngx_commerce_background_limbo(ngx_commerce_background_t *bg);
+
+
+static const ngx_uint_t  ngx_commerce_beat_statements[] = {
+    NGX_COMMERCE_SQL_REGISTER,
+    NGX_COMMERCE_SQL_HEARTBEAT
+};
+
+static const ngx_uint_t  ngx_commerce_sweep_statements[] = {
+    NGX_COMMERCE_SQL_EXPIRE,
+    NGX_COMMERCE_SQL_SETTLE_CANDIDATES,
+    NGX_COMMERCE_SQL_SETTLE_DYING,
+    NGX_COMMERCE_SQL_SETTLE_TERMINATE,
+    NGX_COMMERCE_SQL_SETTLE_LOCK,
+    NGX_COMMERCE_SQL_SETTLE_LOCK_FENCES,
+    NGX_COMMERCE_SQL_SETTLE,
+    NGX_COMMERCE_SQL_SETTLE_DEAD,
+    NGX_COMMERCE_SQL_UNUSED,
+    NGX_COMMERCE_SQL_RETENTION
+};
+
+
+ngx_int_t
+ngx_commerce_background_start(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_background_t  *bg;
+
+    bg = ngx_pcalloc(trade->cycle->pool, sizeof(ngx_commerce_background_t));
+    if (bg == NULL) {
+        return NGX_ERROR;
+    }
+
+    bg->trade = trade;
+    trade->background = bg;
+
+    /* five beats in a ttl */
+    bg->beat.every = trade->conf->lease_ttl / 5;
+    bg->expiry.every = NGX_COMMERCE_EXPIRE_EVERY;
+    bg->search.every = NGX_COMMERCE_SETTLE_EVERY;
+    bg->limbo.every = NGX_COMMERCE_LIMBO_EVERY;
+    bg->retention.every = NGX_COMMERCE_RETAIN_EVERY;
+
+    bg->tick.handler = ngx_commerce_background_tick;
+    bg->tick.data = bg;
+    bg->tick.log = trade->log;
+    bg->tick.cancelable = 1;
+
+    ngx_add_timer(&bg->tick, 1);
+
+    return NGX_OK;
+}
+
+
+/* At exit, and again from exit_process. */
+
+void
+ngx_commerce_background_stop(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_background_t  *bg;
+
+    bg = trade->background;
+
+    if (bg->stopped) {
+        return;
+    }
+
+    bg->stopped = 1;
+
+    if (bg->tick.timer_set) {
+        ngx_del_timer(&bg->tick);
+    }
+
+    ngx_commerce_background_step_down(bg);
+}
+
+
+static void
+ngx_commerce_background_tick(ngx_event_t *ev)
+{
+    ngx_uint_t                  leads;
+    ngx_commerce_trade_t       *trade;
+    ngx_commerce_background_t  *bg;
+
+    bg = ev->data;
+    trade = bg->trade;
+
+    if (bg->stopped || ngx_terminate) {
+        return;
+    }
+
+    ngx_commerce_zone_bury(trade->zone);
+
+    leads = !ngx_commerce_zone_outdated(trade->zone)
+            && ngx_commerce_zone_lead(trade->zone, NGX_COMMERCE_PATIENCE);
+
+    if (leads && !bg->leader) {
+        if (ngx_commerce_background_lead(bg) != NGX_OK) {
+            ngx_commerce_background_step_down(bg);
+        }
+
+    } else if (!leads && bg->leader) {
+        ngx_commerce_background_step_down(bg);
+    }
+
+    if (bg->leader) {
+        ngx_commerce_background_work(bg);
+    }
+
+    ngx_commerce_trade_gauges(trade);
+
+    ngx_add_timer(ev, NGX_COMMERCE_TICK + ngx_random() % 10);
+}
+
+
+static ngx_int_t
+ngx_commerce_background_lead(ngx_commerce_background_t *bg)
+{
+    bg->leader = 1;
+
+    bg->beats = ngx_commerce_background_pool(bg, "heartbeat",
+                    ngx_commerce_beat_statements,
+                    sizeof(ngx_commerce_beat_statements) / sizeof(ngx_uint_t),
+                    0);
+
+    bg->listen = ngx_commerce_background_pool(bg, "listen", NULL, 0, 1);
+
+    bg->sweeps = ngx_commerce_background_pool(bg, "sweep",
+                    ngx_commerce_sweep_statements,
+                    sizeof(ngx_commerce_sweep_statements)
+                    / sizeof(ngx_uint_t), 0);
+
+    return bg->beats && bg->listen && bg->sweeps ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_commerce_background_step_down(ngx_commerce_background_t *bg)
+{
+    ngx_commerce_pg_pool_t  *beats, *listen, *sweeps;
+
+    if (!bg->leader) {
+        return;
+    }
+
+    bg->leader = 0;
+    bg->beating = 0;
+    bg->ncandidates = 0;
+    ngx_commerce_zone_resign(bg->trade->zone);
+
+    beats = bg->beats;
+    listen = bg->listen;
+    sweeps = bg->sweeps;
+    bg->beats = NULL;
+    bg->listen = NULL;
+    bg->sweeps = NULL;
+
+    if (beats) {
+        ngx_commerce_pg_pool_destroy(beats);
+    }
+
+    if (listen) {
+        ngx_commerce_pg_pool_destroy(listen);
+    }
+
+    if (sweeps) {
+        ngx_commerce_pg_pool_destroy(sweeps);
+    }
+}
+
+
+static ngx_commerce_pg_pool_t *
+ngx_commerce_background_pool(ngx_commerce_background_t *bg, const char *name,
+    const ngx_uint_t *statements, ngx_uint_t n, ngx_uint_t listen)
+{
+    ngx_commerce_pg_purpose_t  purpose;
+
+    ngx_memzero(&purpose, sizeof(ngx_commerce_pg_purpose_t));
+
+    purpose.name.data = (u_char *) name;
+    purpose.name.len = ngx_strlen(name);
+    purpose.connections = 1;
+    purpose.depth = 1;
+    purpose.max_queue = 64;
+    purpose.statements = statements;
+    purpose.nstatements = n;
+    purpose.settings = "jit=off,lock_timeout=2s,statement_timeout=30s";
+    purpose.data = bg;
+
+    if (listen) {
+        purpose.listen = "commerce_news";
+        purpose.notify = ngx_commerce_background_notify;
+        purpose.ready = ngx_commerce_background_listening;
+    }
+
+    return ngx_commerce_pg_pool_create(bg->trade->cycle,
+                                       &bg->trade->conf->server, &purpose);
+}
+
+
+static void
+ngx_commerce_background_notify(void *data, const char *channel,
+    const char *payload)
+{
+    ngx_commerce_background_t  *bg = data;
+
+    (void) channel;
+
+    ngx_commerce_catalogue_news(bg->trade, payload);
+}
+
+
+/* News may have been missed: forget what it would have changed. */
+
+static void
+ngx_commerce_background_listening(void *data, ngx_uint_t ready)
+{
+    ngx_commerce_background_t  *bg = data;
+
+    if (ready) {
+        ngx_commerce_catalogue_forget(bg->trade);
+        ngx_commerce_stock_news(bg->trade->zone, NULL);
+    }
+}
+
+
+static void
+ngx_commerce_background_work(ngx_commerce_background_t *bg)
+{
+    ngx_commerce_trade_t     *trade;
+    ngx_commerce_instance_e   state;
+
+    trade = bg->trade;
+
+    bg->old_id = ngx_commerce_zone_identity(trade->zone, &state);
+
+    if (state != NGX_COMMERCE_INSTANCE_LIVE) {
+        ngx_commerce_chore(bg, &bg->registration, bg->beats);
+        return;
+    }
+
+    ngx_commerce_chore(bg, &bg->beat, bg->beats);
+    ngx_commerce_chore(bg, &bg->expiry, bg->sweeps);
+    ngx_commerce_chore(bg, &bg->limbo, bg->sweeps);
+    ngx_commerce_chore(bg, &bg->retention, bg->sweeps);
+
+    if (!bg->settling) {
+        ngx_commerce_chore(bg, &bg->search, bg->sweeps);
+    }
+
+    if ((ngx_msec_int_t) (bg->next_idle - ngx_current_msec) <= 0) {
+        bg->next_idle = ngx_current_msec + NGX_COMMERCE_IDLE_EVERY;
+        ngx_commerce_lease_return_idle(trade);
+    }
+}
+
+
+/* Chores: one op each, at most one at a time. */
+
+static void
+ngx_commerce_chore(ngx_commerce_background_t *bg, ngx_commerce_chore_t *chore,
+    ngx_commerce_pg_pool_t *pool)
+{
+    if (chore->busy || !ngx_commerce_pg_is_ready(pool)
+        || (ngx_msec_int_t) (chore->next - ngx_current_msec) > 0)
+    {
+        return;
+    }
+
+    chore->next = ngx_current_msec + chore->every;
+    chore->bg = bg;
+
+    ngx_memzero(&chore->op, sizeof(ngx_commerce_pg_op_t));
+    chore->op.build = ngx_commerce_chore_build;
+    chore->op.result = ngx_commerce_chore_result;
+    chore->op.done = ngx_commerce_chore_done;
+    chore->op.data = chore;
+    chore->op.deadline = ngx_current_msec + 2000;
+
+    if (ngx_commerce_pg_submit(pool, &chore->op) == NGX_OK) {
+        chore->busy = 1;
+    }
+}
+
+
+static ngx_int_t
+ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_conn_t *conn)
+{
+    int64_t                     instance;
+    ngx_commerce_chore_t       *chore;
+    ngx_commerce_conf_t        *conf;
+    ngx_commerce_pg_query_t    *q;
+    ngx_commerce_background_t  *bg;
+
+    (void) conn;
+
+    chore = op->data;
+    bg = chore->bg;
+    conf = bg->trade->conf;
+    instance = ngx_commerce_zone_instance(bg->trade->zone);
+    q = NULL;
+
+    if (chore == &bg->registration) {
+
+        /* the same id again until it is known to be stored */
+
+        if (bg->new_id == 0) {
+            if (ngx_commerce_random((u_char *) &bg->new_id, sizeof(int64_t))
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            bg->new_id &= INT64_MAX;
+        }
+
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_REGISTER, 2);
+        if (q) {
+            ngx_commerce_pg_int8(q, 1, bg->new_id);
+            ngx_commerce_pg_int8(q, 2, bg->old_id);
+        }
+
+    } else if (chore == &bg->beat) {
+        bg->alive = 0;
+        bg->old_id = instance;
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_HEARTBEAT, 1);
+        if (q) {
+            ngx_commerce_pg_int8(q, 1, instance);
+        }
+
+    } else if (chore == &bg->expiry) {
+        bg->expired = 0;
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_EXPIRE, 1);
+        if (q) {
+            ngx_commerce_pg_int4(q, 1, NGX_COMMERCE_EXPIRE_AT_ONCE);
+        }
+
+    } else if (chore == &bg->search) {
+        bg->ncandidates = 0;
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_SETTLE_CANDIDATES, 3);
+        if (q) {
+            ngx_commerce_pg_int8(q, 1, instance);
+            ngx_commerce_pg_int4(q, 2, (int32_t) conf->lease_ttl);
+            ngx_commerce_pg_bool(q, 3, ngx_commerce_background_judges(bg));
+        }
+
+    } else if (chore == &bg->limbo) {
+        bg->activity = ngx_commerce_zone_activity(bg->trade->zone);
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_UNUSED, 1);
+        if (q) {
+            ngx_commerce_pg_int8(q, 1, instance);
+        }
+
+    } else if (chore == &bg->retention) {
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_RETENTION, 1);
+        if (q) {
+            ngx_commerce_pg_int4(q, 1, (int32_t) conf->idempotency_retention);
+        }
+    }
+
+    return q && !q->failed ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_commerce_chore_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
+    PGresult *res)
+{
+    int                         row;
+    ngx_commerce_zone_t        *zone;
+    ngx_commerce_chore_t       *chore;
+    ngx_commerce_background_t  *bg;
+
+    (void) query;
+
+    chore = op->data;
+    bg = chore->bg;
+    zone = bg->trade->zone;
+
+    if (chore == &bg->beat && PQntuples(res)) {
+        bg->alive = ngx_commerce_pg_get_bool(res, 0, 0) ? 1 : 0;
+        ngx_commerce_zone_set_live(zone, ngx_commerce_pg_get_int8(res, 0, 1));
+        ngx_commerce_set_gauge(zone, NGX_COMMERCE_G_SYNC_REPLICATION,
+                               ngx_commerce_pg_get_bool(res, 0, 2));
+
+    } else if (chore == &bg->expiry) {
+        ngx_commerce_background_expired(bg, res);
+
+    } else if (chore == &bg->search) {
+        for (row = 0; row < PQntuples(res) && row < NGX_COMMERCE_CANDIDATES;
+             row++)
+        {
+            bg->candidates[row] = ngx_commerce_pg_get_int8(res, row, 0);
+            bg->stale[row] = !ngx_commerce_pg_get_bool(res, row, 1);
+            bg->ncandidates = row + 1;
+        }
+
+    } else if (chore == &bg->limbo && PQntuples(res)) {
+        bg->unused = ngx_commerce_pg_get_int8(res, 0, 0);
+    }
+}
+
+
+static void
+ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_outcome_e outcome, const char *sqlstate)
+{
+    ngx_commerce_chore_t       *chore;
+    ngx_commerce_background_t  *bg;
+
+    chore = op->data;
+    bg = chore->bg;
+    chore->busy = 0;
+
+    if (outcome == NGX_COMMERCE_PG_FAILED) {
+        ngx_log_error(NGX_LOG_ERR, bg->trade->log, 0,
+                      "commerce: background work was refused by the "
+                      "database, SQLSTATE %s", sqlstate);
+    }
+
+    if (outcome != NGX_COMMERCE_PG_COMMITTED || !bg->leader) {
+        return;
+    }
+
+    if (chore == &bg->registration) {
+        ngx_commerce_background_registered(bg);
+
+    } else if (chore == &bg->beat) {
+        ngx_commerce_background_beaten(bg);
+
+    } else if (chore == &bg->expiry) {
+        if (bg->expired == NGX_COMMERCE_EXPIRE_AT_ONCE) {
+            chore->next = ngx_current_msec;
+            ngx_commerce_chore(bg, chore, bg->sweeps);
+        }
+
+    } else if (chore == &bg->search) {
+        ngx_commerce_background_settle(bg);
+
+    } else if (chore == &bg->limbo) {
+        ngx_commerce_background_limbo(bg);
+    }
+}
+
+
+static void
+ngx_commerce_background_registered(ngx_commerce_background_t *bg)
+{
+    ngx_commerce_instance_e  state;
+
+    (void) ngx_commerce_zone_identity(bg->trade->zone, &state);
+
+    /* where another leader was faster, this id dies of its missing beats */
+
+    if (state != NGX_COMMERCE_INSTANCE_LIVE) {
+        ngx_commerce_zone_adopt(bg->trade->zone, bg->new_id);
+        ngx_log_error(NGX_LOG_NOTICE, bg->trade->log, 0,
+                      "commerce: this is instance %L now", bg->new_id);
+    }
+
+    bg->new_id = 0;
+    bg->limbos = 0;
+}
+
+
+static void
+ngx_commerce_background_beaten(ngx_commerce_background_t *bg)
+{
+    if (!bg->alive) {
+        ngx_commerce_zone_doubt(bg->trade->zone, bg->old_id,
+                                "its row is not live any more");
+        bg->beating = 0;
+        return;
+    }
+
+    if (!bg->beating
+        || ngx_current_msec - bg->last_beat > bg->trade->conf->lease_ttl / 2)
+    {
+        bg->beating = 1;
+        bg->steady = ngx_current_msec;
+    }
+
+    bg->last_beat = ngx_current_msec;
+    ngx_commerce_set_gauge(bg->trade->zone, NGX_COMMERCE_G_LAST_BEAT,
+                           ngx_time());
+}
+
+
+/*
+ * Only one whose own beats were uninterrupted for a ttl may judge others:
+ * after an outage of the database every heartbeat is stale.
+ */
+
+static ngx_uint_t
+ngx_commerce_background_judges(ngx_commerce_background_t *bg)
+{
+    ngx_msec_t  ttl;
+
+    ttl = bg->trade->conf->lease_ttl;
+
+    return bg->beating && ngx_current_msec - bg->steady >= ttl
+           && ngx_current_msec - bg->last_beat <= ttl / 2;
+}
+
+
+static void
+ngx_commerce_background_settle(ngx_commerce_background_t *bg)
+{
+    ngx_uint_t  n;
+
+    if (bg->ncandidates == 0 || bg->settling || !bg->leader) {
+        return;
+    }
+
+    n = --bg->ncandidates;
+
+    if (ngx_commerce_settle(bg->trade, bg->sweeps, bg->candidates[n],
+                            bg->stale[n] ? bg->trade->conf->lease_ttl : 0,
+                            ngx_commerce_background_settled, bg)
+        == NGX_OK)
+    {
+        bg->settling = 1;
+    }
+}
+
+
+static void
+ngx_commerce_background_settled(void *data, ngx_int_t rc)
+{
+    ngx_commerce_background_t  *bg = data;
+
+    (void) rc;
+
+    bg->settling = 0;
+    ngx_commerce_background_settle(bg);
+}
+
+
+static void
+ngx_commerce_background_expired(ngx_commerce_background_t *bg, PGresult *res)
+{
+    int                   row;
+    commerce_uuid_t       id;
+    ngx_commerce_zone_t  *zone;
+
+    zone = bg->trade->zone;
+
+    for (row = 0; row < PQntuples(res); row++) {
+        ngx_commerce_pg_get_uuid(res, row, 1, &id);
+
+        if (ngx_commerce_pg_get_bool(res, row, 0)) {
+            bg->expired++;
+            ngx_commerce_replay_forget(zone, &id);
+            continue;
+        }
+
+        ngx_commerce_stock_set_free(zone, &id,
+                                    ngx_commerce_pg_get_int4(res, row, 2));
+        ngx_commerce_stock_news(zone, &id);
+    }
+
+    ngx_commerce_count(zone, NGX_COMMERCE_C_EXPIRED, bg->expired);
+}
+
+
+/*
+ * Units that the rows call unused and no pool has: believed only when nothing
+ * moved between the question and the answer, acted upon when seen twice.
+ */
+
+static void
+ngx_commerce_background_limbo(ngx_commerce_background_t *bg)
+{
+    int64_t                      limbo;
+    ngx_commerce_zone_t         *zone;
+    ngx_commerce_stock_stats_t   stats;
+
+    zone = bg->trade->zone;
+
+    ngx_commerce_set_gauge(zone, NGX_COMMERCE_G_LEASED_UNUSED,
+                           bg->unused > 0 ? bg->unused : 0);
+
+    ngx_commerce_stock_stats(zone, &stats);
+
+    if (stats.refilling || ngx_commerce_zone_in_hand(zone)
+        || ngx_commerce_zone_activity(zone) != bg->activity)
+    {
+        return;
+    }
+
+    limbo = bg->unused - (int64_t) stats.units;
+    ngx_commerce_set_gauge(zone, NGX_COMMERCE_G_LIMBO_UNITS,
+                           limbo > 0 ? limbo : 0);
+
+    bg->limbos = limbo > 0 ? bg->limbos + 1 : 0;
+
+    if (bg->limbos == 2) {
+        bg->limbos = 0;
+        ngx_commerce_zone_doubt(zone, 0, "units stay in limbo");
+    }
+}

@@ -1,0 +1,314 @@
+/*
+ * The end of a worker, and GET /drain.
+ *
+ * A worker that nginx asks to leave finishes its calls first.  One of an older
+ * configuration then leaves silently, since the zone lives on; the last one of
+ * the current configuration settles the instance, so that nothing that it held
+ * has to wait for the ttl.
+ */
+
+#include "ngx_commerce_engine.h"
+
+
+#define NGX_COMMERCE_EXIT_TICK   20         /* msec */
+#define NGX_COMMERCE_EXIT_MAX    20000      /* msec for the calls to end */
+#define NGX_COMMERCE_DRAIN_TICK  50
+#define NGX_COMMERCE_DRAIN_MAX   25000
+
+
+struct ngx_commerce_exit_s {
+    ngx_commerce_trade_t  *trade;
+    ngx_connection_t      *watcher;
+    ngx_event_t            tick;
+    ngx_msec_t             deadline;
+    unsigned               stopped:1;
+    unsigned               settling:1;
+};
+
+
+typedef struct {
+    ngx_commerce_call_t   *call;
+    ngx_event_t            tick;
+    ngx_msec_t             deadline;
+    unsigned               returning:1;
+} ngx_commerce_drain_t;
+
+
+static void ngx_commerce_exit_begin(ngx_event_t *ev);
+static void ngx_commerce_exit_tick(ngx_event_t *ev);
+static void ngx_commerce_exit_settled(void *data, ngx_int_t rc);
+static void ngx_commerce_exit_release(ngx_commerce_trade_t *trade);
+static void ngx_commerce_drain_tick(ngx_event_t *ev);
+static void ngx_commerce_drain_returned(void *data, ngx_int_t rc);
+
+
+ngx_int_t
+ngx_commerce_exit_start(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_exit_t  *e;
+
+    e = ngx_pcalloc(trade->cycle->pool, sizeof(ngx_commerce_exit_t));
+    if (e == NULL) {
+        return NGX_ERROR;
+    }
+
+    e->trade = trade;
+    e->tick.handler = ngx_commerce_exit_tick;
+    e->tick.data = e;
+    e->tick.log = trade->log;
+
+    /*
+     * nginx tells of a graceful exit only by closing idle connections: this
+     * one stands for no socket, it is there to be told.
+     */
+
+    e->watcher = ngx_get_connection(0, trade->log);
+    if (e->watcher == NULL) {
+        return NGX_ERROR;
+    }
+
+    e->watcher->fd = (ngx_socket_t) -2;
+    e->watcher->idle = 1;
+    e->watcher->data = e;
+    e->watcher->read->handler = ngx_commerce_exit_begin;
+    e->watcher->read->log = trade->log;
+
+    trade->exit = e;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_commerce_exit_stop(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_exit_t  *e;
+
+    e = trade->exit;
+
+    if (e->watcher) {
+        ngx_free_connection(e->watcher);
+        e->watcher->fd = (ngx_socket_t) -1;
+        e->watcher = NULL;
+    }
+
+    if (e->tick.timer_set) {
+        ngx_del_timer(&e->tick);
+    }
+
+    /*
+     * A fast stop ends whatever was in hand; so the instance is left to
+     * settlement like a dead one.  A worker stops cleanly only through
+     * ngx_commerce_exit_tick().
+     */
+}
+
+
+static void
+ngx_commerce_exit_begin(ngx_event_t *ev)
+{
+    ngx_connection_t      *c;
+    ngx_commerce_exit_t   *e;
+    ngx_commerce_trade_t  *trade;
+
+    c = ev->data;
+    e = c->data;
+    trade = e->trade;
+
+    if (!ngx_exiting || trade->exiting) {
+        return;
+    }
+
+    trade->exiting = 1;
+    c->idle = 0;
+
+    ngx_commerce_pg_pool_hold(trade->orders, 1);
+    ngx_commerce_pg_pool_hold(trade->leases, 1);
+    ngx_commerce_pg_pool_hold(trade->reads, 1);
+    ngx_commerce_pg_pool_hold(trade->writes, 1);
+
+    ngx_commerce_background_stop(trade);
+
+    e->deadline = ngx_current_msec + NGX_COMMERCE_EXIT_MAX;
+    ngx_add_timer(&e->tick, NGX_COMMERCE_EXIT_TICK);
+}
+
+
+static void
+ngx_commerce_exit_tick(ngx_event_t *ev)
+{
+    ngx_commerce_exit_t      *e;
+    ngx_commerce_trade_t     *trade;
+    ngx_commerce_instance_e   state;
+
+    e = ev->data;
+    trade = e->trade;
+
+    if (e->settling) {
+        ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+        return;
+    }
+
+    if (trade->calls
+        && (ngx_msec_int_t) (e->deadline - ngx_current_msec) > 0)
+    {
+        ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+        return;
+    }
+
+    if (trade->calls) {
+        ngx_commerce_exit_release(trade);
+        return;     /* not clean: units may be in hand */
+    }
+
+    ngx_commerce_zone_worker_stop(trade->zone);
+
+    if (ngx_commerce_zone_outdated(trade->zone)
+        || ngx_commerce_zone_workers(trade->zone) != 0
+        || ngx_commerce_zone_identity(trade->zone, &state) == 0)
+    {
+        ngx_commerce_exit_release(trade);
+        return;
+    }
+
+    if (ngx_commerce_settle(trade, trade->leases,
+                            ngx_commerce_zone_identity(trade->zone, &state),
+                            0, ngx_commerce_exit_settled, e)
+        != NGX_OK)
+    {
+        ngx_commerce_exit_release(trade);
+        return;
+    }
+
+    e->settling = 1;
+    ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+}
+
+
+static void
+ngx_commerce_exit_settled(void *data, ngx_int_t rc)
+{
+    ngx_commerce_exit_t  *e = data;
+
+    if (rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_WARN, e->trade->log, 0,
+                      "commerce: the instance could not be settled at exit, "
+                      "its units come back after the ttl");
+    }
+
+    if (e->tick.timer_set) {
+        ngx_del_timer(&e->tick);
+    }
+
+    ngx_commerce_exit_release(e->trade);
+}
+
+
+static void
+ngx_commerce_exit_release(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_pg_pool_hold(trade->orders, 0);
+    ngx_commerce_pg_pool_hold(trade->leases, 0);
+    ngx_commerce_pg_pool_hold(trade->reads, 0);
+    ngx_commerce_pg_pool_hold(trade->writes, 0);
+}
+
+
+void
+ngx_commerce_trade_enter(ngx_commerce_trade_t *trade)
+{
+    if (trade) {
+        trade->calls++;
+    }
+}
+
+
+void
+ngx_commerce_trade_leave(ngx_commerce_trade_t *trade)
+{
+    if (trade) {
+        trade->calls--;
+    }
+}
+
+
+/* Drain */
+
+void
+ngx_commerce_trade_drain(ngx_commerce_call_t *call)
+{
+    ngx_commerce_drain_t  *d;
+
+    d = ngx_pcalloc(call->pool, sizeof(ngx_commerce_drain_t));
+    if (d == NULL) {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return;
+    }
+
+    d->call = call;
+    d->deadline = ngx_current_msec + NGX_COMMERCE_DRAIN_MAX;
+    d->tick.handler = ngx_commerce_drain_tick;
+    d->tick.data = d;
+    d->tick.log = call->log;
+
+    ngx_commerce_zone_drain(call->trade->zone);
+
+    ngx_add_timer(&d->tick, 1);
+}
+
+
+static void
+ngx_commerce_drain_tick(ngx_event_t *ev)
+{
+    ngx_str_t                    body;
+    ngx_commerce_call_t         *call;
+    ngx_commerce_drain_t        *d;
+    ngx_commerce_stock_stats_t   stats;
+
+    d = ev->data;
+    call = d->call;
+
+    if (d->returning) {
+        return;     /* goes on in ngx_commerce_drain_returned() */
+    }
+
+    ngx_commerce_stock_stats(call->trade->zone, &stats);
+
+    if (stats.units == 0 && stats.refilling == 0
+        && ngx_commerce_zone_in_hand(call->trade->zone) == 0)
+    {
+        ngx_str_set(&body, "{\"drained\":true}");
+        ngx_commerce_answer(call, 200, &body);
+        return;
+    }
+
+    if ((ngx_msec_int_t) (d->deadline - ngx_current_msec) <= 0) {
+        call->retry_after = 1;
+        ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE,
+                            "units are still held");
+        return;
+    }
+
+    if (stats.units
+        && ngx_commerce_lease_give_back(call->trade, NULL,
+                                        ngx_commerce_drain_returned, d)
+           == NGX_OK)
+    {
+        d->returning = 1;
+        return;
+    }
+
+    ngx_add_timer(ev, NGX_COMMERCE_DRAIN_TICK);
+}
+
+
+static void
+ngx_commerce_drain_returned(void *data, ngx_int_t rc)
+{
+    ngx_commerce_drain_t  *d = data;
+
+    (void) rc;
+
+    d->returning = 0;
+    ngx_add_timer(&d->tick, NGX_COMMERCE_DRAIN_TICK);
+}

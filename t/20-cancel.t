@@ -1,0 +1,137 @@
+# Orders that end without money: cancelled by their owner or staff, or expired.
+
+use Commerce::Test;
+
+my $t = Commerce::Test->new(workers => 2)->start;
+
+$t->product('tea', price => 499, stock => 20);
+$t->product('cup', price => 900, stock => 5);
+
+
+sub cancel {
+    my ($order, %headers) = @_;
+
+    return $t->post("/v1/orders/$order->{id}/cancel", undef,
+                    'X-Order-Token' => $order->{token}, %headers);
+}
+
+
+sub units {
+    my ($sku) = @_;
+
+    my $stock = $t->stock($sku);
+
+    return ($stock->{free} + $stock->{leased}, $stock->{held},
+            $stock->{sold});
+}
+
+
+# the owner cancels
+
+my $order = $t->order({ tea => 2, cup => 5 })->{json};
+is_deeply([ units('cup') ], [ 0, 5, 0 ], 'five cups are held');
+is_problem($t->order({ cup => 1 }), 409, 'out_of_stock', 'no cup is left');
+
+my $r = cancel($order);
+is($r->{status}, 200, 'cancelled');
+is($r->{json}{state}, 'cancelled', 'the answer is the order');
+is($r->{json}{id}, $order->{id}, 'with its id');
+cmp_ok($r->{json}{version}, '>', $order->{version}, 'and a new version');
+is(scalar @{ $r->{json}{lines} }, 2, 'and its lines');
+is($t->get("/v1/orders/$order->{id}", 'X-Order-Token' => $order->{token})
+   ->{json}{state}, 'cancelled', 'for the next request too');
+is_deeply([ units('cup') ], [ 5, 0, 0 ], 'the units are free');
+is_deeply([ units('tea') ], [ 20, 0, 0 ], 'of every line');
+
+ok(wait_until { $t->order({ cup => 5 })->{status} == 201 },
+   'they can be sold again');
+is_deeply([ units('cup') ], [ 0, 5, 0 ], 'once');
+
+is_problem(cancel($order), 409, 'illegal_transition',
+           'a cancelled order is not cancelled again');
+is_problem($t->pay($order), 409, 'illegal_transition', 'nor paid');
+is_deeply([ units('cup') ], [ 0, 5, 0 ], 'nothing came back twice');
+
+
+# with a key
+
+$order = $t->order({ tea => 3 })->{json};
+my $key = $t->key;
+$r = cancel($order, 'Idempotency-Key' => $key);
+is($r->{status}, 200, 'with a key');
+my $again = cancel($order, 'Idempotency-Key' => $key);
+is($again->{status}, 200, 'the same key again: the same answer');
+is($again->{json}{state}, 'cancelled', 'the order');
+is($again->{headers}{'idempotent-replayed'}, 'true', 'marked as a replay');
+is_deeply([ units('tea') ], [ 20, 0, 0 ], 'units came back once');
+
+
+# at the same time
+
+$order = $t->order({ tea => 4 })->{json};
+my @answers = $t->race(8, [ map { [
+    'POST', "/v1/orders/$order->{id}/cancel", undef,
+    'X-Order-Token' => $order->{token},
+] } 1 .. 16 ]);
+is(scalar(grep { $_->{status} == 200 } @answers), 1,
+   'of 16 at once one cancels');
+is(scalar(grep { $_->{status} == 409 } @answers), 15, 'the others are told');
+is_deeply([ units('tea') ], [ 20, 0, 0 ], 'units came back once');
+
+
+# a paid order is not cancelled by its owner
+
+$order = $t->order({ tea => 1 })->{json};
+$t->pay($order);
+is_problem(cancel($order), 409, 'illegal_transition', 'a paid order');
+is_deeply([ units('tea') ], [ 19, 0, 1 ], 'its unit stays sold');
+
+
+# who may
+
+$order = $t->order({ tea => 1 })->{json};
+my $other = $t->order({ tea => 1 })->{json};
+my $path = "/v1/orders/$order->{id}/cancel";
+
+$r = $t->post($path);
+is_problem($r, 401, 'unauthenticated', 'without a token');
+ok($r->{headers}{'www-authenticate'}, 'WWW-Authenticate');
+is_problem($t->post($path, undef, 'X-Order-Token' => $other->{token}), 404,
+           'not_found', "with another order's token");
+is_problem($t->post('/v1/orders/01890a5d-ac96-774b-bcce-b302099a8057/cancel',
+                    undef, 'X-Order-Token' => $order->{token}), 404,
+           'not_found', 'no such order');
+$r = $t->get($path, 'X-Order-Token' => $order->{token});
+is_problem($r, 405, 'method_not_allowed', 'GET');
+is($r->{headers}{allow}, 'POST', 'Allow');
+
+
+# an empty body or object is fine, members are not
+
+is($t->post($path, {}, 'X-Order-Token' => $order->{token})->{status}, 200,
+   'an empty object is a body');
+$r = $t->post("/v1/orders/$other->{id}/cancel", { reason => 'x' },
+              'X-Order-Token' => $other->{token});
+is_problem($r, 422, 'invalid_request', 'an unknown member');
+is($r->{json}{errors}[0]{pointer}, '/reason', 'is named');
+is($r->{json}{errors}[0]{code}, 'unknown_member', 'as such');
+
+
+# staff
+
+$path = "/v1/admin/orders/$other->{id}/cancel";
+is_problem($t->post($path), 401, 'unauthenticated', 'staff need a key');
+$r = $t->post($path, undef,
+              Authorization => 'Bearer ' . $t->api_key('stock:read'));
+is_problem($r, 403, 'forbidden', 'with the scope');
+like($r->{json}{detail} // '', qr/orders:write/, 'which is named');
+$r = $t->admin('POST', $path, undef);
+is($r->{status}, 200, 'then staff cancel');
+is($r->{json}{state}, 'cancelled', 'the order');
+is_problem($t->admin('POST', $path, undef), 409, 'illegal_transition',
+           'once');
+
+# 19: one was paid
+is_deeply([ units('tea') ], [ 19, 0, 1 ], 'all other tea is free');
+
+$t->finish;
