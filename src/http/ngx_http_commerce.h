@@ -113,13 +113,9 @@ extern ngx_commerce_trade_t  *ngx_http_commerce_trade;
 
 ngx_int_t ngx_http_commerce_handler(ngx_http_request_t *r);
 
-/*
- * The next bytes of the body that are in memory: NGX_OK with *piece,
- * NGX_DONE: all that has arrived was used, NGX_ERROR.
- */
-ngx_int_t ngx_http_commerce_body_piece(ngx_http_request_t *r,
-    ngx_http_commerce_ctx_t *ctx, ngx_str_t *piece);
-void ngx_http_commerce_body_used(ngx_http_request_t *r, size_t n);
+/* From an event: goes on with the request, which may be gone afterwards. */
+void ngx_http_commerce_resume(ngx_http_request_t *r,
+    ngx_http_commerce_ctx_t *ctx);
 
 /* Counts the outcome of a call whose request is gone, and frees it. */
 void ngx_http_commerce_call_end(ngx_commerce_call_t *call);
@@ -129,6 +125,23 @@ void ngx_http_commerce_note(ngx_http_commerce_ctx_t *ctx,
     ngx_commerce_call_t *call);
 
 ngx_str_t ngx_http_commerce_request_id(ngx_http_request_t *r);
+
+
+/* ngx_http_commerce_body.c: two steps of ngx_http_commerce_advance() */
+
+ngx_int_t ngx_http_commerce_open_body(ngx_http_request_t *r,
+    ngx_http_commerce_ctx_t *ctx);
+ngx_int_t ngx_http_commerce_read_body(ngx_http_request_t *r,
+    ngx_http_commerce_ctx_t *ctx);
+void ngx_http_commerce_body_handler(ngx_http_request_t *r);
+
+/*
+ * The next bytes of the body that are in memory: NGX_OK with *piece,
+ * NGX_DONE: all that has arrived was used, NGX_ERROR.
+ */
+ngx_int_t ngx_http_commerce_body_piece(ngx_http_request_t *r,
+    ngx_http_commerce_ctx_t *ctx, ngx_str_t *piece);
+void ngx_http_commerce_body_used(ngx_http_request_t *r, size_t n);
 
 
 /* ngx_http_commerce_router.c */

@@ -191,8 +191,9 @@ const ngx_commerce_pg_statement_t
     [NGX_COMMERCE_SQL_RETURN] = { "return",
         "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
         "r AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id, "
-        "a.total - x.returned AS units FROM unnest($3::int8[], $4::int4[]) "
-        "a(id, total) JOIN commerce.lease x ON x.id = a.id "
+        "a.total - x.returned AS units FROM (SELECT id, max(total) AS total "
+        "FROM unnest($3::int8[], $4::int4[]) t(id, total) GROUP BY id) a "
+        "JOIN commerce.lease x ON x.id = a.id "
         "AND x.instance_id + 0 = $1::int8 AND x.closed_at IS NULL "
         "AND x.returned < a.total WHERE EXISTS (SELECT FROM me) "
         "ORDER BY x.id FOR NO KEY UPDATE OF x), "

@@ -216,8 +216,7 @@ ngx_commerce_stock_put(ngx_commerce_zone_t *zone,
     }
 
     variants = &zone->sh->variants;
-    id_hash = ngx_commerce_variants_hash(&variant->id,
-                                         sizeof(commerce_uuid_t));
+    id_hash = ngx_commerce_variants_hash(&variant->id, sizeof(variant->id));
     sku_hash = ngx_commerce_variants_hash(variant->sku, variant->sku_len);
     rc = NGX_OK;
 
@@ -505,10 +504,9 @@ ngx_commerce_variants_by_id(ngx_commerce_variants_t *variants,
     uint32_t             next;
     ngx_commerce_row_t  *row;
 
-    for (next = variants->id_heads[hash & variants->mask];
-         next;
-         next = row->id_next)
-    {
+    next = variants->id_heads[hash & variants->mask];
+
+    for ( /* void */ ; next; next = row->id_next) {
         row = &variants->rows[next - 1];
 
         if (row->id_hash == hash
@@ -529,10 +527,9 @@ ngx_commerce_variants_by_sku(ngx_commerce_variants_t *variants,
     uint32_t             next;
     ngx_commerce_row_t  *row;
 
-    for (next = variants->sku_heads[hash & variants->mask];
-         next;
-         next = row->sku_next)
-    {
+    next = variants->sku_heads[hash & variants->mask];
+
+    for ( /* void */ ; next; next = row->sku_next) {
         row = &variants->rows[next - 1];
 
         if (row->sku_hash == hash

@@ -296,15 +296,15 @@ ngx_commerce_call_limit(ngx_commerce_call_t *call, ngx_uint_t dflt,
 }
 
 
-/* A lost read harms nobody: only a write leaves a question behind. */
+/* A lost read harms nobody: only a write leaves a question behind, and only
+   a write has a target. */
 
 static ngx_uint_t
 ngx_commerce_call_is_read(ngx_commerce_call_t *call)
 {
-    return (call->target.len > 4
-            && ngx_strncmp(call->target.data, "GET ", 4) == 0)
-           || (call->target.len > 5
-               && ngx_strncmp(call->target.data, "HEAD ", 5) == 0);
+    return call->target.len == 0
+           || (call->target.len > 4
+               && ngx_strncmp(call->target.data, "GET ", 4) == 0);
 }
 
 
@@ -350,7 +350,10 @@ static void
 ngx_commerce_call_submit(ngx_commerce_call_t *call,
     ngx_commerce_pg_pool_t *pool, ngx_commerce_pg_op_t *op)
 {
-    op->data = call;
+    if (op->data == NULL) {
+        op->data = call;
+    }
+
     op->deadline = ngx_current_msec + call->trade->conf->queue_timeout;
 
     /* 0 is no deadline */

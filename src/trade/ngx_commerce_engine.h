@@ -206,7 +206,8 @@ ngx_int_t ngx_commerce_call_limit(ngx_commerce_call_t *call, ngx_uint_t dflt,
 void ngx_commerce_call_failed(ngx_commerce_call_t *call,
     ngx_commerce_pg_outcome_e outcome);
 
-/* Runs fn in the trade's reads pool as an op with this call as data. */
+/* Submits an op to reads or writes within the queue's time, refuses when it
+   is full; op->data is the call unless it is set. */
 void ngx_commerce_call_read(ngx_commerce_call_t *call,
     ngx_commerce_pg_op_t *op);
 void ngx_commerce_call_write(ngx_commerce_call_t *call,

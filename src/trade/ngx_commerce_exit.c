@@ -137,6 +137,7 @@ ngx_commerce_exit_begin(ngx_event_t *ev)
 static void
 ngx_commerce_exit_tick(ngx_event_t *ev)
 {
+    ngx_uint_t                left;
     ngx_commerce_exit_t      *e;
     ngx_commerce_trade_t     *trade;
     ngx_commerce_instance_e   state;
@@ -161,10 +162,9 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;     /* not clean: units may be in hand */
     }
 
-    ngx_commerce_zone_worker_stop(trade->zone);
+    left = ngx_commerce_zone_worker_stop(trade->zone);
 
-    if (ngx_commerce_zone_outdated(trade->zone)
-        || ngx_commerce_zone_workers(trade->zone) != 0
+    if (left != 0 || ngx_commerce_zone_outdated(trade->zone)
         || ngx_commerce_zone_identity(trade->zone, &state) == 0)
     {
         ngx_commerce_exit_release(trade);

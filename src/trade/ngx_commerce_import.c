@@ -120,6 +120,7 @@ ngx_commerce_import_row(ngx_commerce_import_t *import, const u_char *row,
     }
 
     item->n = ++state->n;
+    item->trade = state->trade;
     item->state = state;
     item->group = group;
     item->actor = import->call->actor;
@@ -258,6 +259,34 @@ ngx_commerce_import_settled(ngx_commerce_import_item_t *item)
     if (--group->pending == 0) {
         ngx_commerce_import_post(item->state);
     }
+}
+
+
+ngx_uint_t
+ngx_commerce_import_is_last(ngx_commerce_import_item_t *item)
+{
+    ngx_uint_t                    i;
+    ngx_commerce_import_item_t   *other;
+    ngx_commerce_import_group_t  *group;
+
+    group = item->group;
+
+    for (i = group->n; i > 0; i--) {
+
+        other = group->rows[i - 1];
+
+        if (other == item) {
+            return 1;
+        }
+
+        if (other->type == item->type && other->sku.len == item->sku.len
+            && ngx_memcmp(other->sku.data, item->sku.data, item->sku.len) == 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

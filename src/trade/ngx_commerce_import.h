@@ -19,6 +19,7 @@ typedef enum {
 typedef struct {
     ngx_commerce_pg_item_t      item;       /* must stay first */
     int64_t                     n;          /* the row's number */
+    ngx_commerce_trade_t       *trade;
     void                       *state;
     void                       *group;
     ngx_pool_t                 *pool;       /* the group's */
@@ -30,6 +31,7 @@ typedef struct {
     ngx_str_t                   reason;
     int32_t                     units;      /* delta or set */
     unsigned                    set:1;
+    unsigned                    asked:1;    /* for leased units back */
 
     unsigned                    done:1;
     ngx_commerce_put_t          put;
@@ -42,6 +44,9 @@ typedef struct {
 void ngx_commerce_import_refuse(ngx_commerce_import_item_t *item,
     commerce_problem_e problem, const char *detail);
 void ngx_commerce_import_settled(ngx_commerce_import_item_t *item);
+
+/* 1 when no later row of the group is about the same sku. */
+ngx_uint_t ngx_commerce_import_is_last(ngx_commerce_import_item_t *item);
 
 /*
  * ngx_commerce_import_lanes.c.  check() takes what it needs from the tree

@@ -31,6 +31,8 @@ static void ngx_commerce_import_stock_committed(
     ngx_commerce_pg_batch_t *batch);
 static void ngx_commerce_import_done(ngx_commerce_pg_item_t *it,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
+static ngx_int_t ngx_commerce_import_ask(ngx_commerce_import_item_t *item);
+static void ngx_commerce_import_returned(void *data, ngx_int_t rc);
 
 
 static const ngx_commerce_pg_kind_t  ngx_commerce_import_kinds[] = {
@@ -472,6 +474,10 @@ ngx_commerce_import_done(ngx_commerce_pg_item_t *it,
 
     case NGX_COMMERCE_PG_COMMITTED:
 
+        if (item->put.leased && ngx_commerce_import_ask(item) == NGX_OK) {
+            return;
+        }
+
         if (item->put.status == NGX_COMMERCE_PUT_ERROR) {
             item->detail = ngx_commerce_put_detail(&item->put, item->errors);
         }
@@ -492,5 +498,38 @@ ngx_commerce_import_done(ngx_commerce_pg_item_t *it,
                                          : COMMERCE_INTERNAL, NULL);
     }
 
+    ngx_commerce_import_settled(item);
+}
+
+
+/*
+ * Units that this instance has leased come back once, and the row is tried
+ * again: unless a later row is about the same units, which it must not follow.
+ */
+
+static ngx_int_t
+ngx_commerce_import_ask(ngx_commerce_import_item_t *item)
+{
+    if (item->asked || !ngx_commerce_import_is_last(item)) {
+        return NGX_DECLINED;
+    }
+
+    item->asked = 1;
+
+    return ngx_commerce_lease_give_back(item->trade, &item->put.id,
+                                        ngx_commerce_import_returned, item);
+}
+
+
+static void
+ngx_commerce_import_returned(void *data, ngx_int_t rc)
+{
+    ngx_commerce_import_item_t *item = data;
+
+    if (ngx_commerce_import_enqueue(item->trade, item) == NGX_OK) {
+        return;
+    }
+
+    ngx_commerce_import_refuse(item, COMMERCE_OVERLOADED, NULL);
     ngx_commerce_import_settled(item);
 }

@@ -362,6 +362,7 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
         hold.lease = r->refill.return_lease;
         hold.instance = r->refill.instance;
         hold.units = r->refill.return_units;
+        hold.returned = r->refill.return_total;
         ngx_commerce_lease_add_return(lease, &r->refill.id, &hold, NULL);
     }
 
@@ -682,7 +683,7 @@ ngx_commerce_lease_build_returns(ngx_commerce_lease_t *lease,
 {
     ngx_queue_t              *q;
     ngx_commerce_return_t    *ret;
-    ngx_commerce_pg_array_t   id, units;
+    ngx_commerce_pg_array_t   id, total;
     ngx_commerce_pg_query_t  *query;
 
     query = ngx_commerce_pg_query(&lease->op, NGX_COMMERCE_SQL_RETURN, 4);
@@ -691,7 +692,7 @@ ngx_commerce_lease_build_returns(ngx_commerce_lease_t *lease,
     }
 
     ngx_commerce_pg_array(&id, lease->op.pool, NGX_COMMERCE_PG_INT8, n);
-    ngx_commerce_pg_array(&units, lease->op.pool, NGX_COMMERCE_PG_INT4, n);
+    ngx_commerce_pg_array(&total, lease->op.pool, NGX_COMMERCE_PG_INT4, n);
 
     for (q = ngx_queue_head(&lease->sent_returns);
          q != ngx_queue_sentinel(&lease->sent_returns);
@@ -699,13 +700,13 @@ ngx_commerce_lease_build_returns(ngx_commerce_lease_t *lease,
     {
         ret = ngx_queue_data(q, ngx_commerce_return_t, queue);
         ngx_commerce_pg_push_int8(&id, ret->hold.lease);
-        ngx_commerce_pg_push_int4(&units, (int32_t) ret->hold.units);
+        ngx_commerce_pg_push_int4(&total, (int32_t) ret->hold.returned);
     }
 
     ngx_commerce_pg_int8(query, 1, lease->instance);
     ngx_commerce_pg_int4(query, 2, (int32_t) conn->slot);
     ngx_commerce_pg_array_param(query, 3, &id);
-    ngx_commerce_pg_array_param(query, 4, &units);
+    ngx_commerce_pg_array_param(query, 4, &total);
 
     return query->failed ? NGX_ERROR : NGX_OK;
 }
