@@ -249,6 +249,26 @@ sub import_all {
 }
 
 
+# Sends what was refused once more and shows what it is told now.
+sub explain_refusals {
+    my ($script, $log) = @_;
+
+    my %accepted = map { /^([^\t]+)\t/ ? ($1 => 1) : () }
+        split /\n/, slurp($log);
+    my @refused = grep { /^([^\t]+)\t/ && !$accepted{$1} }
+        split /\n/, slurp($script);
+
+    for (splice @refused, 0, 5) {
+        my ($key, $body) = split /\t/, $_, 2;
+        my $response = $t->post('/v1/orders', $body, 'Idempotency-Key' => $key,
+                                'Content-Type' => 'application/json');
+
+        diag("$key, once more: $response->{status} "
+             . substr $response->{body}, 0, 500);
+    }
+}
+
+
 my @current;        # the price that each code has in the catalogue
 
 for my $price (reverse @prices) {
@@ -342,8 +362,15 @@ for my $n (0 .. $#prices) {
     last if $result->{code} != 0 || $created != $to;
 }
 
-is_deeply(\%statuses, { 201 => scalar @invoices }, 'every order is accepted')
-    or diag($json->encode(\%problems), $said);
+if (!is_deeply(\%statuses, { 201 => scalar @invoices },
+               'every order is accepted'))
+{
+    diag('problems: ' . $json->encode(\%problems), "\n", $said);
+    explain_refusals("$dir/script", "$dir/log.$#latency");
+    remove_tree($dir);
+    $t->finish;
+    exit;
+}
 
 my $worst = (sort { $b <=> $a } map { $_->{p99} } @latency)[0];
 

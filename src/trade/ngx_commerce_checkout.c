@@ -412,8 +412,7 @@ ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co)
         return NGX_ERROR;
     }
 
-    call->order_id = id;
-    call->has_order_id = 1;
+    ngx_commerce_order_created(call, &id);
     ngx_commerce_answer(call, status, &body);
 
     return NGX_ERROR;
@@ -992,7 +991,6 @@ ngx_commerce_checkout_refuse(ngx_commerce_checkout_t *co,
 void
 ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
 {
-    u_char                        *p;
     ngx_str_t                      body;
     ngx_uint_t                     i, units;
     ngx_commerce_call_t           *call;
@@ -1008,9 +1006,7 @@ ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
 
     lines = ngx_palloc(call->pool,
                        co->nlines * sizeof(ngx_commerce_order_line_t));
-    p = ngx_pnalloc(call->pool, sizeof("/v1/orders/") - 1 + COMMERCE_UUID_TEXT);
-
-    if (lines == NULL || p == NULL) {
+    if (lines == NULL) {
         goto failed;
     }
 
@@ -1045,13 +1041,7 @@ ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
         goto failed;
     }
 
-    call->location.data = p;
-    p = ngx_cpymem(p, "/v1/orders/", sizeof("/v1/orders/") - 1);
-    p = commerce_uuid_format(p, &co->id);
-    call->location.len = p - call->location.data;
-
-    call->order_id = co->id;
-    call->has_order_id = 1;
+    ngx_commerce_order_created(call, &co->id);
 
     ngx_commerce_replay_finish(zone, &co->idem, &co->fingerprint, &co->id,
                                201, &body,

@@ -281,7 +281,6 @@ static void
 ngx_commerce_order_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate)
 {
-    u_char                   *p;
     ngx_str_t                 body;
     ngx_commerce_call_t      *call;
     ngx_commerce_order_op_t  *o;
@@ -311,17 +310,32 @@ ngx_commerce_order_done(ngx_commerce_pg_op_t *op,
     }
 
     if (o->status == 201) {
-        p = ngx_pnalloc(call->pool,
-                        sizeof("/v1/orders/") - 1 + COMMERCE_UUID_TEXT);
-        if (p) {
-            call->location.data = p;
-            p = ngx_cpymem(p, "/v1/orders/", sizeof("/v1/orders/") - 1);
-            p = commerce_uuid_format(p, &o->id);
-            call->location.len = p - call->location.data;
-        }
+        ngx_commerce_order_created(call, &o->id);
     }
 
     ngx_commerce_answer(call, o->status, &body);
+}
+
+
+void
+ngx_commerce_order_created(ngx_commerce_call_t *call,
+    const commerce_uuid_t *id)
+{
+    u_char  *p;
+
+    call->order_id = *id;
+    call->has_order_id = 1;
+
+    p = ngx_pnalloc(call->pool,
+                    sizeof("/v1/orders/") - 1 + COMMERCE_UUID_TEXT);
+    if (p == NULL) {
+        return;
+    }
+
+    call->location.data = p;
+    p = ngx_cpymem(p, "/v1/orders/", sizeof("/v1/orders/") - 1);
+    p = commerce_uuid_format(p, id);
+    call->location.len = p - call->location.data;
 }
 
 

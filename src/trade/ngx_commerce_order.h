@@ -36,6 +36,10 @@ typedef struct {
 ngx_int_t ngx_commerce_order_json(ngx_commerce_call_t *call,
     ngx_commerce_order_view_t *view, ngx_str_t *body);
 
+/* Location, and the order's id for the access log. */
+void ngx_commerce_order_created(ngx_commerce_call_t *call,
+    const commerce_uuid_t *id);
+
 /* Reads the order and answers with "status"; refuses not_found. */
 void ngx_commerce_order_show(ngx_commerce_call_t *call,
     const commerce_uuid_t *id, ngx_uint_t status);

@@ -72,7 +72,11 @@ static const ngx_uint_t  ngx_commerce_write_statements[] = {
     NGX_COMMERCE_SQL_PUT_VARIANT,
     NGX_COMMERCE_SQL_IMPORT_STOCK,
     NGX_COMMERCE_SQL_IMPORT_PRICES,
-    NGX_COMMERCE_SQL_ADJUST_STOCK
+    NGX_COMMERCE_SQL_ADJUST_STOCK,
+    /* what was written is read in the same transaction */
+    NGX_COMMERCE_SQL_PRODUCT_BY_ID,
+    NGX_COMMERCE_SQL_PRODUCT_BY_SLUG,
+    NGX_COMMERCE_SQL_VARIANT_BY_SKU
 };
 
 #define ngx_commerce_n(a)  (sizeof(a) / sizeof(a[0]))
