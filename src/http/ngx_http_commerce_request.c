@@ -35,7 +35,6 @@ static void ngx_http_commerce_proceed(ngx_commerce_call_t *call);
 static void ngx_http_commerce_done(ngx_commerce_call_t *call);
 static void ngx_http_commerce_left(void *data);
 static void ngx_http_commerce_free(void *data);
-static uint64_t ngx_http_commerce_clock(void);
 
 
 typedef struct {
@@ -134,7 +133,7 @@ ngx_http_commerce_create(ngx_http_request_t *r)
     call->done = ngx_http_commerce_done;
     call->proceed = ngx_http_commerce_proceed;
     call->operation = NGX_COMMERCE_OP_OTHER;
-    call->started = ngx_http_commerce_clock();
+    call->started = ngx_commerce_clock();
     call->ctx = ctx;
 
     ctx->call = call;
@@ -148,19 +147,6 @@ ngx_http_commerce_create(ngx_http_request_t *r)
     ngx_http_set_ctx(r, ctx, ngx_http_commerce_module);
 
     return ctx;
-}
-
-
-static uint64_t
-ngx_http_commerce_clock(void)
-{
-    struct timespec  ts;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &ts) == -1) {
-        return 0;
-    }
-
-    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 

@@ -149,8 +149,9 @@ const ngx_commerce_pg_statement_t
         "AND ins.state = 'succeeded') "
         "SELECT p.n::int4, CASE WHEN i.id IS NOT NULL THEN 0 "
         "WHEN l.id IS NULL THEN 5 WHEN s.n IS NOT NULL THEN 4 "
-        "WHEN k.n IS NULL THEN 6 WHEN l.state <> 'pending_payment' THEN 7 "
-        "ELSE 4 END, l.idem, l.state, l.total, l.currency, i.created_at "
+        "WHEN l.state <> 'pending_payment' OR EXISTS (SELECT FROM ins x "
+        "WHERE x.order_id = l.id AND x.state = 'succeeded') THEN 7 "
+        "WHEN k.n IS NULL THEN 6 ELSE 4 END, l.idem, l.state, l.total, l.currency, i.created_at "
         "FROM p LEFT JOIN lck l ON l.id = p.order_id "
         "LEFT JOIN ins i ON i.id = p.id LEFT JOIN pick k ON k.n = p.n "
         "LEFT JOIN seen s ON s.n = p.n" },
@@ -162,16 +163,23 @@ const ngx_commerce_pg_statement_t
         "JOIN commerce.payment p USING (idem) "
         "JOIN commerce.orders o ON o.id = p.order_id" },
 
-    /* $1 order; the rows of stock last, once, sorted */
+    /* $1 order, $2 idem (NULL: no key), $3 fingerprint; the rows of stock
+       last, once, sorted.  The last column is the fingerprint that the key
+       had before. */
     [NGX_COMMERCE_SQL_CANCEL] = { "cancel",
         "WITH o AS MATERIALIZED (SELECT id, state, idem "
         "FROM commerce.orders WHERE id = $1::uuid FOR NO KEY UPDATE), "
         "u AS (UPDATE commerce.orders x SET state = 'cancelled', "
         "version = x.version + 1 FROM o WHERE x.id = o.id "
         "AND o.state = 'pending_payment' RETURNING x.id), "
+        "k AS (INSERT INTO commerce.idempotency (idem, fingerprint, answer) "
+        "SELECT $2::uuid, $3::uuid, '{}' FROM u WHERE $2::uuid IS NOT NULL "
+        "ON CONFLICT DO NOTHING), "
         ngx_commerce_sql_lines_back("u") ngx_commerce_sql_restock
         "SELECT o.state, o.idem, st.variant_id, st.free, "
-        "(SELECT count(n) FROM news) FROM o LEFT JOIN st ON true" },
+        "(SELECT count(n) FROM news), (SELECT i.fingerprint "
+        "FROM commerce.idempotency i WHERE i.idem = $2::uuid) "
+        "FROM o LEFT JOIN st ON true" },
 
     /* $1 how many at most; rows (order, idem) or (variant, free) */
     [NGX_COMMERCE_SQL_EXPIRE] = { "expire",

@@ -11,6 +11,19 @@ static void ngx_commerce_call_submit(ngx_commerce_call_t *call,
     ngx_commerce_pg_pool_t *pool, ngx_commerce_pg_op_t *op);
 
 
+uint64_t
+ngx_commerce_clock(void)
+{
+    struct timespec  ts;
+
+    if (clock_gettime(CLOCK_MONOTONIC, &ts) == -1) {
+        return 0;
+    }
+
+    return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+
 void
 ngx_commerce_guard_none(ngx_commerce_call_t *call)
 {

@@ -37,6 +37,7 @@ typedef struct {
 
 
 static ngx_int_t ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co);
+static ngx_uint_t ngx_commerce_checkout_email(commerce_str_t *email);
 static void ngx_commerce_checkout_parse_lines(ngx_commerce_checkout_t *co,
     commerce_json_t *lines, commerce_json_errors_t *errors);
 static void ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
@@ -190,10 +191,7 @@ ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
                                 "must be three capital letters (ISO 4217)");
     }
 
-    if (body.email.len
-        && ngx_strlchr(body.email.data, body.email.data + body.email.len, '@')
-           == NULL)
-    {
+    if (body.email.len && !ngx_commerce_checkout_email(&body.email)) {
         name.data = (u_char *) "email";
         name.len = sizeof("email") - 1;
         commerce_json_error_add(errors, "", &name, "invalid_value",
@@ -226,6 +224,34 @@ ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
     co->expected_total = body.expected_total;
 
     return NGX_OK;
+}
+
+
+/* Shape only: something, one "@", something, no blanks.  What is right, only
+   a mail can tell. */
+
+static ngx_uint_t
+ngx_commerce_checkout_email(commerce_str_t *email)
+{
+    size_t      i;
+    ngx_uint_t  at;
+
+    at = 0;
+
+    for (i = 0; i < email->len; i++) {
+        if (email->data[i] <= ' ') {
+            return 0;
+        }
+
+        if (email->data[i] == '@') {
+            if (at || i == 0 || i == email->len - 1) {
+                return 0;
+            }
+            at = i;
+        }
+    }
+
+    return at != 0;
 }
 
 
@@ -1050,6 +1076,8 @@ ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
 
     ngx_commerce_count(zone, NGX_COMMERCE_C_ORDERS, 1);
     ngx_commerce_count(zone, NGX_COMMERCE_C_UNITS_SOLD, units);
+    ngx_commerce_observe_order(zone,
+                               ngx_commerce_clock() - call->started);
 
     ngx_commerce_answer(call, 201, &body);
     return;

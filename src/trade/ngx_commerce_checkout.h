@@ -54,6 +54,7 @@ typedef struct {
     ngx_commerce_want_t        *wants;
     ngx_msec_t                  deadline;   /* ngx_current_msec */
 
+    uint64_t                    sent;       /* ngx_commerce_clock() */
     ngx_commerce_verdict_e      verdict;
     int64_t                     created_at;
     int64_t                     expires_at;

@@ -113,6 +113,7 @@ static ngx_int_t
 ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     ngx_commerce_pg_conn_t *conn)
 {
+    uint64_t                       sent;
     ngx_uint_t                     i, j;
     ngx_pool_t                    *pool;
     ngx_commerce_trade_t          *trade;
@@ -125,6 +126,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
 
     trade = ngx_commerce_pg_lane_data(batch->lane);
     pool = batch->op.pool;
+    sent = ngx_commerce_clock();
 
     if (ngx_commerce_fence(&batch->op, conn, batch->group, "orders")
         != NGX_OK)
@@ -157,6 +159,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     for (i = 0; i < batch->n; i++) {
         co = (ngx_commerce_checkout_t *) batch->items[i];
         co->verdict = NGX_COMMERCE_STORED;
+        co->sent = sent;
 
         ngx_commerce_pg_push_uuid(&id, &co->id);
         ngx_commerce_pg_push_uuid(&idem, &co->idem);
@@ -273,6 +276,10 @@ ngx_commerce_checkout_done(ngx_commerce_pg_item_t *item,
     ngx_commerce_checkout_t  *co;
 
     co = (ngx_commerce_checkout_t *) item;
+
+    if (outcome != NGX_COMMERCE_PG_NOT_SENT) {
+        co->call->db_usec += ngx_commerce_clock() - co->sent;
+    }
 
     switch (outcome) {
 

@@ -15,7 +15,12 @@ typedef struct {
     unsigned                     failed:1;
     /* cancel */
     unsigned                     cancelled:1;
+    unsigned                     keyed:1;
+    unsigned                     seen:1;
     commerce_uuid_t              idem;
+    commerce_uuid_t              key;
+    commerce_uuid_t              fingerprint;
+    commerce_uuid_t              known;     /* fingerprint the key had */
     ngx_str_t                    state;
     ngx_array_t                  freed;     /* of ngx_commerce_freed_t */
 } ngx_commerce_order_op_t;
@@ -40,6 +45,8 @@ static ngx_int_t ngx_commerce_order_lines(ngx_commerce_order_op_t *o,
     PGresult *res);
 static void ngx_commerce_order_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
+static ngx_int_t ngx_commerce_cancel_body(ngx_commerce_call_t *call);
+static ngx_int_t ngx_commerce_cancel_key(ngx_commerce_order_op_t *o);
 static ngx_int_t ngx_commerce_cancel_build(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_conn_t *conn);
 static void ngx_commerce_cancel_result(ngx_commerce_pg_op_t *op,
@@ -460,7 +467,13 @@ ngx_commerce_admin_order_cancel(ngx_commerce_call_t *call)
 void
 ngx_commerce_order_do_cancel(ngx_commerce_call_t *call)
 {
+    ngx_int_t                 rc;
     ngx_commerce_order_op_t  *o;
+
+    rc = ngx_commerce_call_key_check(call, 1, 0);
+    if (rc == NGX_ERROR || ngx_commerce_cancel_body(call) != NGX_OK) {
+        return;
+    }
 
     o = ngx_commerce_order_op(call);
     if (o == NULL) {
@@ -468,11 +481,66 @@ ngx_commerce_order_do_cancel(ngx_commerce_call_t *call)
     }
 
     o->id = call->order_id;
+    o->keyed = rc == NGX_OK;
+
+    if (o->keyed && ngx_commerce_cancel_key(o) != NGX_OK) {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return;
+    }
+
     o->op.build = ngx_commerce_cancel_build;
     o->op.result = ngx_commerce_cancel_result;
     o->op.done = ngx_commerce_cancel_done;
 
     ngx_commerce_call_write(call, &o->op);
+}
+
+
+/* An empty body or an empty object. */
+
+static ngx_int_t
+ngx_commerce_cancel_body(ngx_commerce_call_t *call)
+{
+    commerce_json_errors_t              *errors;
+    static const commerce_json_field_t   none[] = {
+        { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
+    };
+
+    if (call->json == NULL) {
+        return NGX_OK;
+    }
+
+    errors = ngx_commerce_call_errors(call);
+    if (errors == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (commerce_json_bind(call->json, none, NULL, "", errors) != COMMERCE_OK)
+    {
+        ngx_commerce_call_invalid(call, errors);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_commerce_cancel_key(ngx_commerce_order_op_t *o)
+{
+    u_char     text[sizeof("cancel:") - 1 + COMMERCE_UUID_TEXT];
+    ngx_str_t  scope;
+
+    (void) commerce_uuid_format(ngx_cpymem(text, "cancel:",
+                                           sizeof("cancel:") - 1), &o->id);
+    scope.data = text;
+    scope.len = sizeof(text);
+
+    if (ngx_commerce_call_key(o->call, &scope, &o->key) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_commerce_call_fingerprint(o->call, &o->fingerprint);
 }
 
 
@@ -487,12 +555,17 @@ ngx_commerce_cancel_build(ngx_commerce_pg_op_t *op,
 
     o = op->data;
 
-    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CANCEL, 1);
+    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CANCEL, 3);
     if (q == NULL) {
         return NGX_ERROR;
     }
 
     ngx_commerce_pg_uuid(q, 1, &o->id);
+
+    if (o->keyed) {
+        ngx_commerce_pg_uuid(q, 2, &o->key);
+        ngx_commerce_pg_uuid(q, 3, &o->fingerprint);
+    }
 
     return q->failed ? NGX_ERROR : NGX_OK;
 }
@@ -523,6 +596,9 @@ ngx_commerce_cancel_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
         o->failed = 1;
         return;
     }
+
+    o->seen = !ngx_commerce_pg_is_null(res, 0, 5);
+    ngx_commerce_pg_get_uuid(res, 0, 5, &o->known);
 
     o->cancelled = o->state.len == sizeof("pending_payment") - 1
                    && ngx_strncmp(o->state.data, "pending_payment",
@@ -578,6 +654,18 @@ ngx_commerce_cancel_done(ngx_commerce_pg_op_t *op,
     for (i = 0; i < o->freed.nelts; i++) {
         ngx_commerce_stock_set_free(zone, &freed[i].variant, freed[i].free);
         ngx_commerce_stock_news(zone, &freed[i].variant);
+    }
+
+    if (!o->cancelled && o->seen) {
+        if (commerce_uuid_compare(&o->known, &o->fingerprint) != 0) {
+            ngx_commerce_refuse(call, COMMERCE_IDEMPOTENCY_KEY_REUSED,
+                                "this key came with another request before");
+            return;
+        }
+
+        call->replayed = 1;
+        ngx_commerce_order_show(call, &o->id, 200);
+        return;
     }
 
     if (!o->cancelled) {

@@ -2,7 +2,7 @@
  * POST /v1/orders/{id}/payments.  Provider "test" settles at once.
  */
 
-#include "ngx_commerce_engine.h"
+#include "ngx_commerce_order.h"
 
 
 #define NGX_COMMERCE_PAYMENT_AGAIN  8
@@ -365,13 +365,7 @@ ngx_commerce_payment_verdict(ngx_commerce_payment_t *pay)
         return;
 
     case NGX_COMMERCE_PAY_AGAIN:
-        if (pay->again++ < NGX_COMMERCE_PAYMENT_AGAIN) {
-            ngx_commerce_payment_enqueue(pay);
-            return;
-        }
-
-        call->retry_after = 1;
-        ngx_commerce_refuse(call, COMMERCE_OVERLOADED, NULL);
+        ngx_commerce_payment_enqueue(pay);
         return;
 
     case NGX_COMMERCE_PAY_ILLEGAL:
@@ -552,5 +546,7 @@ ngx_commerce_payment_answer(ngx_commerce_payment_t *pay)
     body.data = w.start;
     body.len = w.last - w.start;
 
+    /* a payment is seen in its order */
+    ngx_commerce_order_created(call, &pay->order_id);
     ngx_commerce_answer(call, 201, &body);
 }

@@ -152,6 +152,9 @@ void ngx_commerce_answer(ngx_commerce_call_t *call, ngx_uint_t status,
 void ngx_commerce_refuse(ngx_commerce_call_t *call, commerce_problem_e problem,
     const char *detail);
 
+/* Microseconds of the monotonic clock. */
+uint64_t ngx_commerce_clock(void);
+
 /* commerce_json_alloc_pt over an ngx_pool_t. */
 void *ngx_commerce_palloc(void *pool, size_t size);
 
