@@ -93,8 +93,8 @@ while (<$reader>) {
     chomp;
     my ($key, $tea, $cup, $status, $what) = split / /;
 
-    push @orders, { key => $key, tea => $tea, cup => $cup, status => $status,
-                    what => $what };
+    push @orders, { key => $key, tea => $tea + 0, cup => $cup + 0,
+                    status => $status, what => $what };
     $status{ $status == 201 ? 201 : "$status $what" }++;
 }
 

@@ -264,8 +264,22 @@ sub explain_refusals {
                                 'Content-Type' => 'application/json');
 
         diag("$key, once more: $response->{status} "
-             . substr $response->{body}, 0, 500);
+             . ($response->{status} == 201 ? 'accepted'
+                                           : $response->{json}{code} // ''));
+
+        for my $line (@{ $response->{json}{lines} }) {
+            next if ($line->{available} // 1e9) >= ($line->{requested} // 0);
+
+            my ($i) = grep { $codes[$_] eq $line->{sku} } 0 .. $#codes;
+
+            diag($json->encode($line), " of $needed[$i] in all; the database: ",
+                 $json->encode($t->stock($line->{sku})));
+        }
     }
+
+    my $metrics = $t->metrics;
+
+    diag("limbo: $_ $metrics->{$_}") for grep { /limbo/ } sort keys %$metrics;
 }
 
 

@@ -195,20 +195,26 @@ const ngx_commerce_pg_statement_t
         "SELECT false, st.variant_id, st.free FROM st "
         "WHERE (SELECT count(n) FROM news) >= 0" },
 
-    /* $1 instance, $2 slot, $3 leases, $4 running totals of returned units */
+    /* $1 instance, $2 slot, $3 ids of the returns, $4 leases, $5 units */
     [NGX_COMMERCE_SQL_RETURN] = { "return",
         "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
-        "r AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id, "
-        "a.total - x.returned AS units FROM (SELECT id, max(total) AS total "
-        "FROM unnest($3::int8[], $4::int4[]) t(id, total) GROUP BY id) a "
-        "JOIN commerce.lease x ON x.id = a.id "
+        "x AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id "
+        "FROM commerce.lease x WHERE x.id = ANY ($4::int8[]) "
         "AND x.instance_id + 0 = $1::int8 AND x.closed_at IS NULL "
-        "AND x.returned < a.total WHERE EXISTS (SELECT FROM me) "
-        "ORDER BY x.id FOR NO KEY UPDATE OF x), "
-        "u AS (UPDATE commerce.lease x SET returned = x.returned + r.units "
-        "FROM r WHERE x.id = r.id), "
-        "back AS MATERIALIZED (SELECT variant_id, location_id, "
-        "sum(units)::int4 AS units FROM r GROUP BY 1, 2), "
+        "AND EXISTS (SELECT FROM me) ORDER BY x.id "
+        "FOR NO KEY UPDATE OF x), "
+        "t AS (INSERT INTO commerce.lease_return (id, lease_id, units) "
+        "SELECT a.id, a.lease_id, a.units FROM unnest($3::int8[], "
+        "$4::int8[], $5::int4[]) a(id, lease_id, units) "
+        "JOIN x ON x.id = a.lease_id ON CONFLICT (id) DO NOTHING "
+        "RETURNING lease_id, units), "
+        "r AS MATERIALIZED (SELECT lease_id, sum(units)::int4 AS units "
+        "FROM t GROUP BY lease_id), "
+        "u AS (UPDATE commerce.lease l SET returned = l.returned + r.units "
+        "FROM r WHERE l.id = r.lease_id), "
+        "back AS MATERIALIZED (SELECT x.variant_id, x.location_id, "
+        "sum(r.units)::int4 AS units FROM r JOIN x ON x.id = r.lease_id "
+        "GROUP BY 1, 2), "
         ngx_commerce_sql_restock
         "SELECT coalesce(sum(units), 0)::int8, (SELECT count(n) FROM news) "
         "FROM lk" },
@@ -236,21 +242,30 @@ const ngx_commerce_pg_statement_t
         "WHERE s.variant_id = i.variant_id "
         "AND s.location_id = i.location_id" },
 
-    /* the same $1 to $4: what this run or an earlier one was granted */
+    /* the same $1 to $5: what this run or an earlier one was granted, and,
+       where that is not enough, what is unused on all own leases by the rows:
+       units in pools, in hand or on their way back */
     [NGX_COMMERCE_SQL_GRANTED] = { "granted",
-        "SELECT a.n::int4, CASE WHEN x.instance_id = $1::int8 "
-        "AND x.closed_at IS NULL THEN x.granted ELSE 0 END, "
-        "coalesce(s.free, 0), "
+        "SELECT n, granted, free, CASE WHEN granted >= greatest(need, 1) "
+        "THEN granted::int8 ELSE (SELECT coalesce(sum(y.granted - y.returned "
+        "- coalesce((SELECT sum(l.quantity) FROM commerce.order_line l "
+        "WHERE l.lease_id = y.id), 0)), 0)::int8 FROM commerce.lease y "
+        "WHERE y.variant_id = g.variant_id AND y.closed_at IS NULL "
+        "AND y.instance_id + 0 = $1::int8) END, "
         "EXISTS (SELECT FROM commerce.lease y "
-        "WHERE y.variant_id = a.variant_id AND y.closed_at IS NULL "
+        "WHERE y.variant_id = g.variant_id AND y.closed_at IS NULL "
         "AND y.instance_id <> $1::int8), "
         "EXISTS (SELECT FROM commerce.fence WHERE instance_id = $1::int8 "
         "AND slot = $2::int4 AND state = 'live') "
-        "FROM unnest($3::int8[], $4::uuid[]) WITH ORDINALITY "
-        "a(id, variant_id, n) "
+        "FROM (SELECT a.n::int4 AS n, a.variant_id, a.need, "
+        "CASE WHEN x.instance_id = $1::int8 AND x.closed_at IS NULL "
+        "THEN x.granted ELSE 0 END AS granted, "
+        "coalesce(s.free, 0) AS free "
+        "FROM unnest($3::int8[], $4::uuid[], $5::int4[]) WITH ORDINALITY "
+        "a(id, variant_id, need, n) "
         "LEFT JOIN commerce.lease x ON x.id = a.id "
         "LEFT JOIN commerce.stock s ON s.variant_id = a.variant_id "
-        "AND s.location_id = 1" },
+        "AND s.location_id = 1 OFFSET 0) g" },
 
     /* $1 instance, $2 variants: exact whatever is in flight, since lines and
        returns that add up to the grant leave nothing for anybody */
@@ -260,6 +275,11 @@ const ngx_commerce_pg_statement_t
         "AND x.variant_id = ANY ($2::uuid[]) "
         "AND x.granted = x.returned + (SELECT coalesce(sum(l.quantity), 0) "
         "FROM commerce.order_line l WHERE l.lease_id = x.id)" },
+
+    /* $1 variant, $2 the instance that asks */
+    [NGX_COMMERCE_SQL_RECALL] = { "recall",
+        "SELECT 1 FROM pg_notify('commerce_news', "
+        "'r ' || $1::uuid || ' ' || $2::int8)" },
 
     /* $1 new instance, $2 the one that it replaces (0: none) */
     [NGX_COMMERCE_SQL_REGISTER] = { "register",
@@ -348,7 +368,10 @@ const ngx_commerce_pg_statement_t
     /* $1 seconds that a key of a write other than an order is kept */
     [NGX_COMMERCE_SQL_RETENTION] = { "retention",
         "WITH k AS (DELETE FROM commerce.idempotency "
-        "WHERE created_at < now() - make_interval(secs => $1::int4)) "
+        "WHERE created_at < now() - make_interval(secs => $1::int4)), "
+        "r AS (DELETE FROM commerce.lease_return r USING commerce.lease x "
+        "WHERE x.id = r.lease_id "
+        "AND x.closed_at < now() - interval '1 hour') "
         "DELETE FROM commerce.fence f USING commerce.instance i "
         "WHERE i.id = f.instance_id AND i.state = 'dead' "
         "AND i.ended_at < now() - interval '1 hour'" },

@@ -20,7 +20,7 @@ static void ngx_commerce_stock_install(ngx_commerce_slot_t *slot,
     int64_t instance, int64_t id, uint32_t granted,
     ngx_commerce_stock_hold_t *left);
 static void ngx_commerce_stock_seen(ngx_commerce_slot_t *slot,
-    const ngx_commerce_stock_refill_t *refill, uint32_t granted, int32_t free,
+    const ngx_commerce_stock_refill_t *refill, int32_t free, int64_t own,
     ngx_uint_t others);
 
 
@@ -88,7 +88,6 @@ ngx_commerce_stock_refill_begin(ngx_commerce_zone_t *zone,
     if (empty && ngx_commerce_stock_drain(zone, slot, &hold)) {
         refill->return_lease = hold.lease;
         refill->return_units = hold.units;
-        refill->return_total = hold.returned;
     }
 
     rc = NGX_OK;
@@ -136,7 +135,7 @@ ngx_commerce_stock_extra(ngx_commerce_slot_t *slot, uint32_t block)
 void
 ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_refill_t *refill, int64_t lease,
-    uint32_t granted, int32_t free, ngx_uint_t others,
+    uint32_t granted, int32_t free, int64_t own, ngx_uint_t others,
     ngx_commerce_stock_hold_t *left)
 {
     ngx_uint_t            live, mine;
@@ -167,7 +166,7 @@ ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
         }
 
         if (free >= 0) {
-            ngx_commerce_stock_seen(slot, refill, granted, free, others);
+            ngx_commerce_stock_seen(slot, refill, free, own, others);
         }
 
     } else if (live && granted) {
@@ -177,7 +176,6 @@ ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
         left->lease = lease;
         left->instance = refill->instance;
         left->units = granted;
-        left->returned = granted;
     }
 
     /* under a newer instance the mark is that of a later refill */
@@ -214,13 +212,10 @@ ngx_commerce_stock_install(ngx_commerce_slot_t *slot, int64_t instance,
     old = ngx_commerce_pool_generation(pool) & 1;
 
     if (units && slot->lease[old].instance == instance) {
-        slot->returned[old] += units;
-
         left->lease = slot->lease[old].id;
         left->instance = instance;
         left->generation = ngx_commerce_pool_generation(pool);
         left->units = units;
-        left->returned = slot->returned[old];
     }
 
     ngx_commerce_store(&slot->last_grant, granted);
@@ -241,7 +236,6 @@ ngx_commerce_stock_swap(ngx_commerce_slot_t *slot, ngx_commerce_lease_t *lease,
 
     ngx_commerce_poke(&slot->lease[next & 1].id, lease->id);
     ngx_commerce_poke(&slot->lease[next & 1].instance, lease->instance);
-    slot->returned[next & 1] = 0;
 
     do {
         pool = ngx_commerce_load(&slot->pool);
@@ -254,17 +248,18 @@ ngx_commerce_stock_swap(ngx_commerce_slot_t *slot, ngx_commerce_lease_t *lease,
 
 static void
 ngx_commerce_stock_seen(ngx_commerce_slot_t *slot,
-    const ngx_commerce_stock_refill_t *refill, uint32_t granted, int32_t free,
+    const ngx_commerce_stock_refill_t *refill, int32_t free, int64_t own,
     ngx_uint_t others)
 {
     ngx_commerce_store(&slot->free, free);
+    ngx_commerce_store(&slot->own, own);
     ngx_commerce_store(&slot->others, others ? 1 : 0);
 
     if (!others) {
         ngx_commerce_store(&slot->elsewhere, 0);
     }
 
-    if (granted == 0 && free == 0 && !others
+    if (free == 0 && own == 0 && !others
         && ngx_commerce_load(&slot->news) == refill->news
         && ngx_commerce_pool_units(ngx_commerce_load(&slot->pool)) == 0)
     {
@@ -317,6 +312,31 @@ ngx_commerce_stock_empty(ngx_commerce_zone_t *zone, uint32_t index,
 }
 
 
+ngx_int_t
+ngx_commerce_stock_empty_id(ngx_commerce_zone_t *zone,
+    const commerce_uuid_t *id, ngx_commerce_stock_hold_t *hold)
+{
+    uint32_t              index;
+    commerce_uuid_t       found;
+    ngx_commerce_slot_t  *slot;
+
+    ngx_commerce_zone_lock(zone);
+
+    slot = ngx_commerce_variants_slot(&zone->sh->variants, id);
+    index = slot ? slot - zone->sh->variants.slots : UINT32_MAX;
+
+    ngx_commerce_zone_unlock(zone);
+
+    if (index == UINT32_MAX
+        || ngx_commerce_stock_empty(zone, index, hold, &found) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
 /*
  * Units of the live instance out of the pool; the generation stays, so that
  * units which are put back later are found by the next return.
@@ -349,9 +369,6 @@ ngx_commerce_stock_drain(ngx_commerce_zone_t *zone, ngx_commerce_slot_t *slot,
     hold->instance = lease->instance;
     hold->generation = gen;
     hold->units = ngx_commerce_pool_units(pool);
-
-    slot->returned[gen & 1] += hold->units;
-    hold->returned = slot->returned[gen & 1];
 
     return hold->units;
 }

@@ -64,7 +64,6 @@ ngx_commerce_stock_take(ngx_commerce_zone_t *zone,
 
     hold->generation = ngx_commerce_pool_generation(pool);
     hold->units = units;
-    hold->returned = 0;
 
     if (ngx_commerce_peek(&slot->last_take) != (uint64_t) ngx_current_msec) {
         ngx_commerce_poke(&slot->last_take, (uint64_t) ngx_current_msec);
@@ -76,15 +75,17 @@ ngx_commerce_stock_take(ngx_commerce_zone_t *zone,
 }
 
 
-void
+ngx_int_t
 ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref,
     const ngx_commerce_stock_hold_t *hold)
 {
     uint64_t              pool;
+    ngx_int_t             rc;
     ngx_commerce_slot_t  *slot;
 
     slot = &zone->sh->variants.slots[ref->index];
+    rc = NGX_OK;
 
     /* a generation is never used twice in a slot, whoever's the slot is */
 
@@ -92,6 +93,7 @@ ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
         pool = ngx_commerce_load(&slot->pool);
 
         if (ngx_commerce_pool_generation(pool) != hold->generation) {
+            rc = NGX_DECLINED;
             break;
         }
 
@@ -99,6 +101,8 @@ ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
 
     ngx_commerce_stock_in_hand(zone, -(int64_t) hold->units);
     ngx_commerce_stock_moved(zone);
+
+    return rc;
 }
 
 
@@ -125,6 +129,7 @@ ngx_commerce_stock_look(ngx_commerce_zone_t *zone,
 
     view->units = ngx_commerce_pool_units(ngx_commerce_load(&slot->pool));
     view->free = ngx_commerce_load(&slot->free);
+    view->own = ngx_commerce_load(&slot->own);
     view->others = ngx_commerce_load(&slot->others);
     view->refilling = ngx_commerce_mark_holds(zone,
                                              ngx_commerce_load(&slot->refill));

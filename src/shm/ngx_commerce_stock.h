@@ -65,16 +65,17 @@ typedef struct {
     int64_t                     instance;
     uint32_t                    generation;
     uint32_t                    units;
-    /* for a return: all units of the lease that were ever emptied, these too;
-       a return carries this total, so that it can be run again */
-    uint32_t                    returned;
 } ngx_commerce_stock_hold_t;
 
 
 /* A pool at one moment. */
 typedef struct {
     uint32_t                    units;      /* in the pool */
-    int32_t                     free;       /* in the database when last seen */
+    int32_t                     free;       /* in the database when the last
+                                               refill saw it */
+    int64_t                     own;        /* then unused on leases of this
+                                               instance, by the rows: in pools,
+                                               in hand or on their way back */
     unsigned                    sold_out:1; /* flag set and younger than 1 s */
     unsigned                    others:1;   /* another instance has a lease */
     unsigned                    refilling:1;
@@ -94,7 +95,6 @@ typedef struct {
     /* units emptied from the pool, to be returned in the same segment */
     int64_t                     return_lease;
     uint32_t                    return_units;
-    uint32_t                    return_total;   /* as hold.returned */
 } ngx_commerce_stock_refill_t;
 
 
@@ -137,8 +137,11 @@ ngx_int_t ngx_commerce_stock_take(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref, uint32_t units,
     ngx_commerce_stock_hold_t *hold);
 
-/* Only for units whose order was never stored. Gone generation: dropped. */
-void ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
+/*
+ * Only for units whose order was never stored.  NGX_DECLINED: their generation
+ * is gone, the caller returns them to the database.
+ */
+ngx_int_t ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref,
     const ngx_commerce_stock_hold_t *hold);
 
@@ -178,7 +181,7 @@ ngx_int_t ngx_commerce_stock_refill_begin(ngx_commerce_zone_t *zone,
  */
 void ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_refill_t *refill, int64_t lease,
-    uint32_t granted, int32_t free, ngx_uint_t others,
+    uint32_t granted, int32_t free, int64_t own, ngx_uint_t others,
     ngx_commerce_stock_hold_t *left);
 
 /*
@@ -187,6 +190,10 @@ void ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
  */
 ngx_int_t ngx_commerce_stock_empty(ngx_commerce_zone_t *zone, uint32_t index,
     ngx_commerce_stock_hold_t *hold, commerce_uuid_t *id);
+
+/* The same by the variant's id, whether its row is valid or not. */
+ngx_int_t ngx_commerce_stock_empty_id(ngx_commerce_zone_t *zone,
+    const commerce_uuid_t *id, ngx_commerce_stock_hold_t *hold);
 
 /* Slots of the table; empty() takes 0 .. n - 1. */
 uint32_t ngx_commerce_stock_slots(ngx_commerce_zone_t *zone);

@@ -82,7 +82,7 @@ typedef struct {
     ngx_commerce_mark_t         refill;
     uint64_t                    sold_out;   /* msec when it was so; 0: no */
     uint64_t                    refill_ended;   /* msec */
-    uint32_t                    returned[2];    /* of the lease, in total */
+    int64_t                     own;        /* by the rows, see the view */
     uint32_t                    news;
     uint32_t                    started;
     uint32_t                    ended;

@@ -133,6 +133,14 @@ CREATE INDEX lease_open_variant ON commerce.lease (variant_id)
 CREATE INDEX lease_closed_variant ON commerce.lease (variant_id)
     WHERE closed_at IS NOT NULL;
 
+-- Each return has an id of its own, chosen before its first try: it can be run
+-- again, and several may come for one lease.
+CREATE TABLE commerce.lease_return (
+    id          bigint PRIMARY KEY,
+    lease_id    bigint NOT NULL,
+    units       integer NOT NULL CHECK (units > 0)
+);
+
 
 -- Orders.  Append tables have no foreign keys: the checkout statement joins
 -- the lines to the orders that it inserted.

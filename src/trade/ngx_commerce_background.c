@@ -300,6 +300,11 @@ ngx_commerce_background_notify(void *data, const char *channel,
 
     (void) channel;
 
+    if (payload[0] == 'r') {
+        ngx_commerce_lease_asked(bg->trade, payload);
+        return;
+    }
+
     ngx_commerce_catalogue_news(bg->trade, payload);
 }
 

@@ -9,7 +9,7 @@
 
 #define NGX_COMMERCE_QUANTITY_MAX  1000000000
 #define NGX_COMMERCE_LOADS_MAX     4
-#define NGX_COMMERCE_OTHERS_PAUSE  100          /* msec */
+#define NGX_COMMERCE_REFILL_PAUSE  50           /* msec, at most */
 
 
 typedef struct {
@@ -753,7 +753,7 @@ ngx_commerce_checkout_price(ngx_commerce_checkout_t *co)
 }
 
 
-/* All lines or none. */
+/* All lines or none; nothing is taken where one look shows that it is short. */
 
 void
 ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co)
@@ -761,9 +761,21 @@ ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co)
     ngx_int_t                      rc;
     ngx_uint_t                     i;
     ngx_commerce_zone_t           *zone;
+    ngx_commerce_stock_view_t      view;
     ngx_commerce_checkout_line_t  *line;
 
     zone = co->trade->zone;
+
+    for (i = 0; co->nlines > 1 && i < co->nlines; i++) {
+        line = &co->lines[i];
+
+        if (ngx_commerce_stock_look(zone, &line->item.ref, &view) == NGX_OK
+            && (int64_t) view.units < line->quantity)
+        {
+            ngx_commerce_checkout_short(co);
+            return;
+        }
+    }
 
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
@@ -805,18 +817,21 @@ ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co)
 }
 
 
-/* Not enough in the pools: sold out for sure, or wait for a refill. */
+/*
+ * Not enough in the pools: sold out for sure, or wait for a refill.
+ *
+ * Only the rows can say "sold out", as a refill saw them that began after this
+ * request did: units that are in hand of others, or on their way back to the
+ * database, are unused by the rows until their fate is committed.
+ */
 
 static void
 ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
 {
-    ngx_uint_t                     i, late, out, others;
+    ngx_uint_t                     i, lacks;
     ngx_commerce_want_t           *want;
     ngx_commerce_stock_view_t      view;
     ngx_commerce_checkout_line_t  *line;
-
-    late = (ngx_msec_int_t) (co->deadline - ngx_current_msec) <= 0;
-    out = 0;
 
     if (co->wants == NULL) {
         co->wants = ngx_pcalloc(co->call->pool,
@@ -827,10 +842,11 @@ ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
         }
     }
 
-    co->waiter.n = 0;
+    lacks = 0;
 
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
+        want = &co->wants[i];
 
         if (ngx_commerce_stock_look(co->trade->zone, &line->item.ref, &view)
             != NGX_OK)
@@ -840,7 +856,7 @@ ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
         }
 
         if ((int64_t) view.units >= line->quantity) {
-            co->wants[i].units = 0;
+            want->units = 0;
             continue;
         }
 
@@ -849,45 +865,32 @@ ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
             return;
         }
 
-        want = &co->wants[i];
-        others = 0;
+        if (want->units && (int32_t) (view.ended - want->target) >= 0) {
 
-        if (view.free >= 0
-            && (int64_t) view.units + view.free < line->quantity)
-        {
-            if (want->units && (int32_t) (view.ended - want->target) >= 0) {
+            lacks |= view.free + view.own < line->quantity;
 
-                /* a refill that began after us has seen the database */
-
-                if (!view.others) {
-                    ngx_commerce_checkout_sold_out(co);
-                    return;
-                }
-
-                others = 1;
+            if (view.free + view.own < line->quantity && !view.others) {
+                ngx_commerce_checkout_sold_out(co);
+                return;
             }
 
-            out = 1;
+            if (view.others) {
+                ngx_commerce_lease_recall(co->trade, &line->item.id);
+            }
+
+            want->pause = ngx_min(2 * want->pause + 1,
+                                  NGX_COMMERCE_REFILL_PAUSE);
+            want->not_before = ngx_current_msec + want->pause;
         }
 
         want->ref = line->item.ref;
         want->id = line->item.id;
         want->units = (uint32_t) line->quantity;
-        want->target = 0;
-        want->not_before = others ? ngx_current_msec
-                                    + NGX_COMMERCE_OTHERS_PAUSE
-                                  : 0;
-        co->waiter.n++;
     }
 
-    if (co->waiter.n == 0) {
-        /* refilled between the take and the look */
-        ngx_commerce_checkout_reserve(co);
-        return;
-    }
+    if ((ngx_msec_int_t) (co->deadline - ngx_current_msec) <= 0) {
 
-    if (late) {
-        if (out && ngx_commerce_zone_instance(co->trade->zone)) {
+        if (lacks && ngx_commerce_zone_instance(co->trade->zone)) {
             ngx_commerce_checkout_sold_out(co);
             return;
         }
@@ -936,7 +939,7 @@ ngx_commerce_checkout_sold_out(ngx_commerce_checkout_t *co)
         if (ngx_commerce_stock_look(co->trade->zone, &line->item.ref, &view)
             == NGX_OK)
         {
-            available = (int64_t) view.units + ngx_max(view.free, 0);
+            available = view.sold_out ? 0 : view.free + view.own;
         }
 
         commerce_json_object_open(&w);
@@ -972,11 +975,18 @@ ngx_commerce_checkout_put_back(ngx_commerce_checkout_t *co)
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
 
-        if (line->hold.units) {
-            ngx_commerce_stock_put_back(co->trade->zone, &line->item.ref,
-                                        &line->hold);
-            line->hold.units = 0;
+        if (line->hold.units == 0) {
+            continue;
         }
+
+        if (ngx_commerce_stock_put_back(co->trade->zone, &line->item.ref,
+                                        &line->hold)
+            != NGX_OK)
+        {
+            ngx_commerce_lease_return(co->trade, &line->item.id, &line->hold);
+        }
+
+        line->hold.units = 0;
     }
 }
 

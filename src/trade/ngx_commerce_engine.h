@@ -114,6 +114,7 @@ typedef struct {
     uint32_t                    target;     /* refills that must have ended:
                                                set by wait() */
     ngx_msec_t                  not_before; /* of the next refill; 0: now */
+    ngx_msec_t                  pause;      /* grows while nothing comes */
 } ngx_commerce_want_t;
 
 struct ngx_commerce_waiter_s {
@@ -145,6 +146,18 @@ void ngx_commerce_lease_refill(ngx_commerce_trade_t *trade,
 ngx_int_t ngx_commerce_lease_give_back(ngx_commerce_trade_t *trade,
     const commerce_uuid_t *id, void (*done)(void *data, ngx_int_t rc),
     void *data);
+
+/* Units that could not be put back into their pool. */
+void ngx_commerce_lease_return(ngx_commerce_trade_t *trade,
+    const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold);
+
+/* Asks other instances for what they have of a variant; once per second. */
+void ngx_commerce_lease_recall(ngx_commerce_trade_t *trade,
+    const commerce_uuid_t *variant);
+
+/* The answer to a recall of another instance ("r <variant> <instance>"). */
+void ngx_commerce_lease_asked(ngx_commerce_trade_t *trade,
+    const char *payload);
 
 /* Pools that nothing was taken from for commerce_lease_idle go back. */
 void ngx_commerce_lease_return_idle(ngx_commerce_trade_t *trade);

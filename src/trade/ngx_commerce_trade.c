@@ -68,6 +68,7 @@ static const ngx_uint_t  ngx_commerce_read_statements[] = {
 
 static const ngx_uint_t  ngx_commerce_write_statements[] = {
     NGX_COMMERCE_SQL_CANCEL,
+    NGX_COMMERCE_SQL_RECALL,
     NGX_COMMERCE_SQL_PUT_PRODUCTS,
     NGX_COMMERCE_SQL_PUT_VARIANT,
     NGX_COMMERCE_SQL_IMPORT_STOCK,

@@ -382,7 +382,7 @@ test_variants(void)
     put(&zone, 100);
     find(&zone, 100, &first);
     ngx_commerce_stock_refill_begin(&zone, &first.ref, 10, 0, &refill);
-    ngx_commerce_stock_refill_end(&zone, &refill, 77, 10, 0, 0, &left);
+    ngx_commerce_stock_refill_end(&zone, &refill, 77, 10, 0, 0, 0, &left);
 
     put(&zone, 101);
     find(&zone, 101, &item);
@@ -416,8 +416,7 @@ test_variants(void)
         if (ngx_commerce_stock_refill_begin(&zone, &item.ref, 1, 0, &refill)
             == NGX_OK)
         {
-            ngx_commerce_stock_refill_end(&zone, &refill, 1000 + i, 1, 0, 0,
-                                          &left);
+            ngx_commerce_stock_refill_end(&zone, &refill, 1000 + i, 1, 0, 0, 0, &left);
         }
     }
 
@@ -469,7 +468,7 @@ test_pool(void)
        "a refill knows what requests wait for");
     ok(ngx_commerce_stock_refill_begin(&b, &ref, 10, 0, &second) == NGX_BUSY,
        "there is one at a time");
-    ngx_commerce_stock_refill_end(&a, &refill, 50, 17, 100, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 50, 17, 100, 0, 0, &left);
     ngx_commerce_stock_want(&a, &ref, -3);
     ngx_commerce_stock_want(&b, &ref, -4);
     ok(left.units == 0 && ngx_commerce_stock_look(&a, &ref, &view) == NGX_OK
@@ -500,22 +499,22 @@ test_pool(void)
 
     ok(ngx_commerce_stock_refill_begin(&a, &ref, 4, 1, &refill) == NGX_OK
        && refill.return_lease == 50 && refill.return_units == 8
-       && refill.return_total == 8 && refill.extra == 18,
+       && refill.extra == 18,
        "a refill empties the pool first; extra follows the rate");
     ngx_commerce_stock_put_back(&a, &ref, &hold);
-    ngx_commerce_stock_refill_end(&a, &refill, 51, 20, 90, 0, &left);
-    ok(left.lease == 50 && left.units == 7 && left.returned == 15
-       && left.instance == 1,
-       "what came back meanwhile is left over, with the lease's total");
+    ngx_commerce_stock_refill_end(&a, &refill, 51, 20, 90, 0, 0, &left);
+    ok(left.lease == 50 && left.units == 7 && left.instance == 1,
+       "what came back meanwhile is left over");
 
     ngx_commerce_stock_take(&a, &ref, 5, &hold);
     ngx_commerce_stock_refill_begin(&b, &ref, 4, 0, &refill);
-    ngx_commerce_stock_refill_end(&b, &refill, 52, 4, 80, 0, &left);
-    ok(left.units == 15 && left.returned == 15, "a new lease replaces it");
-    ngx_commerce_stock_put_back(&a, &ref, &hold);
+    ngx_commerce_stock_refill_end(&b, &refill, 52, 4, 80, 0, 0, &left);
+    ok(left.units == 15, "a new lease replaces it");
+    ok(ngx_commerce_stock_put_back(&a, &ref, &hold) == NGX_DECLINED,
+       "units of a lease that is gone are not put back");
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(view.units == 4 && ngx_commerce_zone_in_hand(&a) == 0,
-       "units of a lease that is gone are dropped");
+       "their caller has them, the pool has not");
 
     ok(!ngx_commerce_stock_is_idle(&a, ref.index, 1000), "it is not idle");
     fake_msec += 1000;
@@ -524,33 +523,32 @@ test_pool(void)
     ok(refill.extra == 4, "the rate of long ago does not count");
     ok(ngx_commerce_stock_empty(&a, ref.index, &hold, &id) == NGX_DECLINED,
        "nothing is emptied under a refill");
-    ngx_commerce_stock_refill_end(&b, &refill, 0, 0, -1, 0, &left);
+    ngx_commerce_stock_refill_end(&b, &refill, 0, 0, -1, 0, 0, &left);
     ok(ngx_commerce_stock_take(&a, &ref, 1, &other) == NGX_OK
        && ngx_commerce_stock_empty(&a, ref.index, &hold, &id) == NGX_OK
-       && hold.units == 3 && hold.returned == 3 && hold.lease == 52
+       && hold.units == 3 && hold.lease == 52
        && memcmp(&id, &item.id, 16) == 0, "after it, it is");
     ngx_commerce_stock_put_back(&a, &ref, &other);
     ok(ngx_commerce_stock_empty(&b, ref.index, &hold, &id) == NGX_OK
-       && hold.units == 1 && hold.returned == 4,
-       "and again, with the lease's total");
+       && hold.units == 1, "and again");
 
     /* sold out */
 
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
     ngx_commerce_stock_news(&b, &id);
-    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, 0, &left);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(!view.sold_out, "news during a refill: not sold out");
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
-    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 1, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, 1, &left);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(!view.sold_out && view.others, "nor while others have a lease");
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
-    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, -1, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, -1, 0, 0, &left);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(!view.sold_out, "nor when the refill failed");
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
-    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, 0, &left);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(view.sold_out, "else it is sold out");
     fake_msec += 1000;
@@ -567,7 +565,7 @@ test_pool(void)
     /* rotation */
 
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
-    ngx_commerce_stock_refill_end(&a, &refill, 60, 10, 5, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 60, 10, 5, 0, 0, &left);
     ngx_commerce_stock_take(&a, &ref, 2, &hold);
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
     ngx_commerce_zone_doubt(&b, 1, "test");
@@ -576,11 +574,11 @@ test_pool(void)
           == NGX_DECLINED, "an instance in doubt sells nothing");
     ngx_commerce_zone_adopt(&b, 2);
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &second);
-    ngx_commerce_stock_refill_end(&a, &refill, 61, 10, 5, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &refill, 61, 10, 5, 0, 0, &left);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(view.units == 0 && view.refilling && left.units == 0,
        "a refill of the old instance ends without effect");
-    ngx_commerce_stock_refill_end(&a, &second, 62, 3, 5, 0, &left);
+    ngx_commerce_stock_refill_end(&a, &second, 62, 3, 5, 0, 0, &left);
     ngx_commerce_stock_put_back(&a, &ref, &hold);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(view.units == 3 && !view.refilling,
@@ -596,7 +594,7 @@ test_pool(void)
     ngx_commerce_zone_worker_stop(&a);
     ok(ngx_commerce_stock_refill_begin(&b, &ref, 4, 0, &second) == NGX_OK,
        "a refill mark falls with its worker");
-    ngx_commerce_stock_refill_end(&b, &second, 63, 9, 1, 0, &left);
+    ngx_commerce_stock_refill_end(&b, &second, 63, 9, 1, 0, 0, &left);
     ngx_commerce_zone_lock(&b);
     ngx_commerce_zone_reset(&b);
     ngx_commerce_zone_unlock(&b);
@@ -646,7 +644,7 @@ grant(int64_t instance, uint32_t n, uint32_t need, uint32_t extra,
 
 
 static void
-give_back(int64_t id, uint32_t total)
+give_back(int64_t id, uint32_t units)
 {
     lease_t  *lease;
 
@@ -654,9 +652,9 @@ give_back(int64_t id, uint32_t total)
 
     lease = &leases[id];
 
-    if (!lease->closed && lease->returned < total) {
-        free_units[lease->variant] += total - lease->returned;
-        lease->returned = total;
+    if (!lease->closed) {
+        free_units[lease->variant] += units;
+        lease->returned += units;
     }
 
     if (lease->returned + lease->sold > lease->granted) {
@@ -746,15 +744,14 @@ refill_one(ngx_commerce_zone_t *zone, ngx_commerce_stock_ref_t *ref,
     }
 
     if (refill.return_units) {
-        give_back(refill.return_lease, refill.return_total);
+        give_back(refill.return_lease, refill.return_units);
     }
 
     id = grant(refill.instance, n, units, refill.extra, &granted, &left_free);
 
-    ngx_commerce_stock_refill_end(zone, &refill, id, granted, left_free, 0,
-                                  &left);
+    ngx_commerce_stock_refill_end(zone, &refill, id, granted, left_free, 0, 0, &left);
     if (left.units) {
-        give_back(left.lease, left.returned);
+        give_back(left.lease, left.units);
     }
 }
 
@@ -787,8 +784,12 @@ trade(ngx_commerce_zone_t *zone, ngx_int_t slot, int rotates)
             k = rand_r(&seed) % held;
 
             if (rand_r(&seed) % 2) {
-                ngx_commerce_stock_put_back(zone, &hands[k].ref,
-                                            &hands[k].hold);
+                if (ngx_commerce_stock_put_back(zone, &hands[k].ref,
+                                                &hands[k].hold)
+                    != NGX_OK)
+                {
+                    give_back(hands[k].hold.lease, hands[k].hold.units);
+                }
             } else {
                 sell(&hands[k].hold, hands[k].variant);
                 ngx_commerce_stock_sold(zone, &hands[k].hold);
@@ -818,7 +819,7 @@ trade(ngx_commerce_zone_t *zone, ngx_int_t slot, int rotates)
             && ngx_commerce_stock_empty(zone, item.ref.index,
                                         &hands[held].hold, &id) == NGX_OK)
         {
-            give_back(hands[held].hold.lease, hands[held].hold.returned);
+            give_back(hands[held].hold.lease, hands[held].hold.units);
         }
 
         if (rotates && rand_r(&seed) % 500 == 0) {
@@ -833,7 +834,12 @@ trade(ngx_commerce_zone_t *zone, ngx_int_t slot, int rotates)
     }
 
     while (held--) {
-        ngx_commerce_stock_put_back(zone, &hands[held].ref, &hands[held].hold);
+        if (ngx_commerce_stock_put_back(zone, &hands[held].ref,
+                                        &hands[held].hold)
+            != NGX_OK)
+        {
+            give_back(hands[held].hold.lease, hands[held].hold.units);
+        }
     }
 }
 

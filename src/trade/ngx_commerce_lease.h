@@ -1,0 +1,92 @@
+/*
+ * Inside of the lease code: what ngx_commerce_lease.c notes and
+ * ngx_commerce_lease_op.c sends.
+ *
+ * One lease op is in flight per worker; what comes up meanwhile goes together
+ * in the next.  All of it can be run again: the ids of grants and returns are
+ * chosen before the first try.
+ */
+
+#ifndef NGX_COMMERCE_LEASE_H
+#define NGX_COMMERCE_LEASE_H
+
+#include "ngx_commerce_engine.h"
+
+
+#define NGX_COMMERCE_RECALLS         256
+#define NGX_COMMERCE_RECALL_WAIT     300    /* msec for others to give back */
+#define NGX_COMMERCE_RECALL_AGAIN    1000   /* msec until they are asked anew */
+
+
+typedef struct {
+    ngx_queue_t                  queue;
+    ngx_commerce_stock_refill_t  refill;
+    int64_t                      lease;
+    uint32_t                     least;
+    /* the database's answer */
+    uint32_t                     granted;
+    int32_t                      free;
+    int64_t                      own;
+    unsigned                     others:1;
+    unsigned                     alive:1;
+} ngx_commerce_refill_t;
+
+
+typedef struct {
+    ngx_uint_t                   left;      /* returns still on their way */
+    ngx_int_t                    rc;
+    ngx_event_t                  event;
+    void                       (*done)(void *data, ngx_int_t rc);
+    void                        *data;
+} ngx_commerce_give_back_t;
+
+
+typedef struct {
+    ngx_queue_t                  queue;
+    int64_t                      id;
+    commerce_uuid_t              variant;
+    ngx_commerce_stock_hold_t    hold;
+    ngx_commerce_give_back_t    *owner;     /* may be NULL */
+} ngx_commerce_return_t;
+
+
+/* The others were asked for what they have of a variant. */
+typedef struct {
+    commerce_uuid_t              variant;
+    ngx_msec_t                   sent;      /* ngx_current_msec; 0: never */
+} ngx_commerce_recall_t;
+
+
+struct ngx_commerce_lease_s {
+    ngx_commerce_trade_t        *trade;
+    ngx_queue_t                  waiters;
+    ngx_queue_t                  refills;   /* to be sent */
+    ngx_queue_t                  returns;
+    ngx_queue_t                  sent_refills;
+    ngx_queue_t                  sent_returns;
+    int64_t                      instance;  /* of what is sent */
+    ngx_event_t                  tick;
+    ngx_event_t                  flush;     /* posted */
+    ngx_event_t                  pause;
+    ngx_commerce_pg_op_t         op;
+    ngx_commerce_recall_t        recalls[NGX_COMMERCE_RECALLS];
+    unsigned                     busy:1;
+};
+
+
+/* ngx_commerce_lease.c */
+void ngx_commerce_lease_wake(ngx_commerce_lease_t *lease);
+void ngx_commerce_lease_add_return(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold,
+    ngx_commerce_give_back_t *owner);
+void ngx_commerce_return_free(ngx_commerce_return_t *ret, ngx_int_t rc);
+/* 1: the others were asked, had their time, and nothing came. */
+ngx_uint_t ngx_commerce_lease_recalled(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant);
+
+/* ngx_commerce_lease_op.c */
+void ngx_commerce_lease_flush_handler(ngx_event_t *ev);
+void ngx_commerce_lease_drop(ngx_commerce_lease_t *lease);
+
+
+#endif
