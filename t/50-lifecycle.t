@@ -121,21 +121,24 @@ sub exactly_once {
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-    my (@wrong, %ids);
+    my (@wrong, %ids, @again);
+    my @left = 0 .. $#$keys;
+
+    wait_until {
+        my @answers = $t->race(8, requests($t, @$keys[@left]), 60);
+
+        $again[ $left[$_] ] = $answers[$_]{json}{id}
+            for grep { $answers[$_]{status} == 201 } 0 .. $#left;
+        @left = grep { !defined $again[$_] } @left;
+        !@left;
+    } 20;
 
     for my $i (0 .. $#$keys) {
-        my $again;
+        my $id = $again[$i] // '-';
 
-        wait_until {
-            $again = $t->post('/v1/orders', request(),
-                              'Idempotency-Key' => $keys->[$i]);
-            $again->{status} == 201;
-        } 20;
-
-        $ids{ $again->{json}{id} // '' } = 1;
-        push @wrong, "$answers->[$i][1] is now " . ($again->{json}{id} // '-')
-            if $answers->[$i][0] == 201
-            && $answers->[$i][1] ne ($again->{json}{id} // '');
+        $ids{$id} = 1;
+        push @wrong, "$answers->[$i][1] is now $id"
+            if $answers->[$i][0] == 201 && $answers->[$i][1] ne $id;
     }
 
     is(scalar @wrong, 0, 'each acknowledged order is the only one')
@@ -149,13 +152,13 @@ subtest 'reload under load' => sub {
 
     $t->order({ tea => 1 });
 
-    my ($keys, $answers) = under_load($t, 1500, sub {
+    my ($keys, $answers) = under_load($t, 1000, sub {
         $t->reload for 1 .. 3;
     });
 
     is(scalar(grep { $_->[0] != 201 } @$answers), 0, 'no request is lost')
         or diag(summary($answers));
-    is(orders($t), 1501, 'each order is there');
+    is(orders($t), 1001, 'each order is there');
     is($t->sql($instances), 1, 'the zone is kept: one instance');
     is($t->sql("SELECT state FROM commerce.instance"), 'live', 'it lives on');
     units($t, 10_000);

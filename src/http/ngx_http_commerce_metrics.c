@@ -347,7 +347,7 @@ ngx_http_commerce_render_database(ngx_http_commerce_page_t *page,
                           snapshot->worker_gauges[NGX_COMMERCE_W_IN_FLIGHT]);
 
     ngx_http_commerce_head(page, "commerce_database_seconds_total", "counter",
-                           "Time that operations were in flight.");
+                           "Time that batches of orders were in flight.");
 
     usec = snapshot->counters[NGX_COMMERCE_C_DB_USEC];
 

@@ -18,6 +18,8 @@ enum {
 };
 
 
+static ngx_int_t ngx_commerce_pg_sslmode(const char *value);
+static ngx_int_t ngx_commerce_pg_ports(const char *value);
 static const char *ngx_commerce_pg_option(ngx_pool_t *pool,
     ngx_commerce_pg_remote_t *remote, PQconninfoOption *option,
     PQconninfoOption **places);
@@ -104,6 +106,56 @@ ngx_commerce_pg_server_check(ngx_pool_t *pool,
 }
 
 
+static ngx_int_t
+ngx_commerce_pg_sslmode(const char *value)
+{
+    ngx_uint_t          i;
+    static const char  *modes[] = {
+        "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+    };
+
+    for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (ngx_strcmp(value, modes[i]) == 0) {
+            return NGX_OK;
+        }
+    }
+
+    return NGX_ERROR;
+}
+
+
+/* One for each host, or one for all; empty is the default. */
+
+static ngx_int_t
+ngx_commerce_pg_ports(const char *value)
+{
+    ngx_int_t    port;
+    const char  *end;
+
+    for ( ;; ) {
+        end = ngx_strchr(value, ',');
+
+        if (end == NULL) {
+            end = value + ngx_strlen(value);
+        }
+
+        if (end != value) {
+            port = ngx_atoi((u_char *) value, end - value);
+
+            if (port < 1 || port > 65535) {
+                return NGX_ERROR;
+            }
+        }
+
+        if (*end == '\0') {
+            return NGX_OK;
+        }
+
+        value = end + 1;
+    }
+}
+
+
 static const char *
 ngx_commerce_pg_option(ngx_pool_t *pool, ngx_commerce_pg_remote_t *remote,
     PQconninfoOption *option, PQconninfoOption **places)
@@ -153,7 +205,17 @@ ngx_commerce_pg_option(ngx_pool_t *pool, ngx_commerce_pg_remote_t *remote,
         return NULL;
     }
 
+    if (ngx_strcmp(key, "sslmode") == 0
+        && ngx_commerce_pg_sslmode(option->val) != NGX_OK)
+    {
+        return "\"sslmode\" is not one that libpq has";
+    }
+
     if (ngx_strcmp(key, "port") == 0) {
+        if (ngx_commerce_pg_ports(option->val) != NGX_OK) {
+            return "\"port\" must be a number from 1 to 65535";
+        }
+
         places[NGX_COMMERCE_PG_PORT] = option;
         return NULL;
     }

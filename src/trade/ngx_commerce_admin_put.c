@@ -236,6 +236,5 @@ ngx_commerce_admin_failed(ngx_commerce_call_t *call,
 
     /* deadlock, lock_timeout, shutdown: nothing was stored, try again */
 
-    call->retry_after = 1;
     ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
 }

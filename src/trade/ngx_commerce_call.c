@@ -72,6 +72,11 @@ ngx_commerce_refuse(ngx_commerce_call_t *call, commerce_problem_e problem,
     call->detail = detail;
     ngx_str_null(&call->answer);
 
+    if (call->retry_after == 0
+        && (call->status == 503 || problem == COMMERCE_IN_PROGRESS))
+    {
+    }
+
     call->done(call);
 }
 
@@ -328,12 +333,10 @@ ngx_commerce_call_failed(ngx_commerce_call_t *call,
     switch (outcome) {
 
     case NGX_COMMERCE_PG_NOT_SENT:
-        call->retry_after = 1;
         ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
         return;
 
     case NGX_COMMERCE_PG_UNKNOWN:
-        call->retry_after = 1;
         ngx_commerce_refuse(call, ngx_commerce_call_is_read(call)
                                   ? COMMERCE_UNAVAILABLE
                                   : COMMERCE_OUTCOME_UNKNOWN, NULL);
@@ -375,7 +378,6 @@ ngx_commerce_call_submit(ngx_commerce_call_t *call,
     }
 
     if (ngx_commerce_pg_submit(pool, op) != NGX_OK) {
-        call->retry_after = 1;
         ngx_commerce_refuse(call, COMMERCE_OVERLOADED, NULL);
     }
 }

@@ -151,7 +151,7 @@ ngx_commerce_order_create(ngx_commerce_call_t *call)
         return;
     }
 
-    if (!ngx_commerce_pg_is_ready(co->trade->orders)) {
+    if (ngx_commerce_trade_away(co->trade)) {
         ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
                                      "the database is away");
         return;
@@ -415,7 +415,6 @@ ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co)
         return NGX_OK;
 
     case NGX_COMMERCE_REPLAY_IN_PROGRESS:
-        call->retry_after = 1;
         ngx_commerce_refuse(call, COMMERCE_IN_PROGRESS,
                             "the first request with this key still runs");
         return NGX_ERROR;
@@ -494,7 +493,6 @@ ngx_commerce_checkout_resolve(ngx_commerce_checkout_t *co)
     }
 
     if (co->loads++ == NGX_COMMERCE_LOADS_MAX) {
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
                                      "the catalogue changes too fast");
         return;
@@ -546,7 +544,6 @@ ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants, ngx_int_t rc)
     co = variants->data;
 
     if (rc != NGX_OK) {
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co, rc == NGX_BUSY ? COMMERCE_OVERLOADED
                                                         : COMMERCE_UNAVAILABLE,
                                      NULL);
@@ -554,7 +551,6 @@ ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants, ngx_int_t rc)
     }
 
     if (variants->zone_full) {
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co, COMMERCE_ZONE_FULL, NULL);
         return;
     }
@@ -895,7 +891,6 @@ ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
             return;
         }
 
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co, COMMERCE_OVERLOADED,
                                      "no units came in time");
         return;

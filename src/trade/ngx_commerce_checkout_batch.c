@@ -103,7 +103,6 @@ ngx_commerce_checkout_enqueue(ngx_commerce_checkout_t *co)
     }
 
     ngx_commerce_checkout_put_back(co);
-    co->call->retry_after = 1;
     ngx_commerce_checkout_refuse(co, COMMERCE_OVERLOADED,
                                  "the queue of orders is full");
 }
@@ -262,10 +261,15 @@ ngx_commerce_checkout_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
 static void
 ngx_commerce_checkout_committed(ngx_commerce_pg_batch_t *batch)
 {
-    ngx_commerce_trade_t  *trade;
+    ngx_commerce_trade_t     *trade;
+    ngx_commerce_checkout_t  *co;
 
     trade = ngx_commerce_pg_lane_data(batch->lane);
+    co = (ngx_commerce_checkout_t *) batch->items[0];
+
     ngx_commerce_count(trade->zone, NGX_COMMERCE_C_ORDER_BATCHES, 1);
+    ngx_commerce_count(trade->zone, NGX_COMMERCE_C_DB_USEC,
+                       ngx_commerce_clock() - co->sent);
 }
 
 
@@ -302,7 +306,6 @@ ngx_commerce_checkout_done(ngx_commerce_pg_item_t *item,
         }
 
         ngx_commerce_checkout_put_back(co);
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co,
             ngx_commerce_pg_is_ready(co->trade->orders)
             ? COMMERCE_OVERLOADED : COMMERCE_UNAVAILABLE,
@@ -351,7 +354,6 @@ ngx_commerce_checkout_verdict(ngx_commerce_checkout_t *co)
 
     if (++co->refusals > NGX_COMMERCE_REFUSALS_MAX) {
         ngx_commerce_checkout_put_back(co);
-        co->call->retry_after = 1;
         ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
                                      "refused too often, try again");
         return;
@@ -620,7 +622,6 @@ ngx_commerce_lookup_absent(ngx_commerce_checkout_t *co)
 static void
 ngx_commerce_checkout_unknown(ngx_commerce_checkout_t *co)
 {
-    co->call->retry_after = 1;
 
     co->call->errors = NULL;
     ngx_str_null(&co->call->extra);

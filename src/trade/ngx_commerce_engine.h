@@ -48,8 +48,15 @@ struct ngx_commerce_trade_s {
     ngx_commerce_exit_t        *exit;       /* ngx_commerce_exit.c */
 
     ngx_uint_t                  calls;      /* that have not ended */
+    ngx_msec_t                  lost;       /* when orders lost the database */
+    unsigned                    reachable:1;
     unsigned                    exiting:1;
 };
+
+
+/* ngx_commerce_trade.c: 1 when orders have had no database for a while; for a
+   shorter one (a reload, a restart) they wait in their queue. */
+ngx_uint_t ngx_commerce_trade_away(ngx_commerce_trade_t *trade);
 
 
 /*

@@ -283,7 +283,6 @@ ngx_commerce_drain_tick(ngx_event_t *ev)
     }
 
     if ((ngx_msec_int_t) (d->deadline - ngx_current_msec) <= 0) {
-        call->retry_after = 1;
         ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE,
                             "units are still held");
         return;

@@ -218,7 +218,6 @@ ngx_commerce_payment_enqueue(ngx_commerce_payment_t *pay)
     if (ngx_commerce_pg_enqueue(pay->call->trade->payments, &pay->item)
         != NGX_OK)
     {
-        pay->call->retry_after = 1;
         ngx_commerce_refuse(pay->call, COMMERCE_OVERLOADED,
                             "the queue of payments is full");
     }

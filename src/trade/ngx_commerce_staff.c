@@ -259,7 +259,6 @@ ngx_commerce_staff_done(ngx_commerce_pg_op_t *op,
     call->data = NULL;
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
-        call->retry_after = 1;
         ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
         return;
     }

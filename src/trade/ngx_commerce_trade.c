@@ -20,11 +20,15 @@
     "plan_cache_mode=force_generic_plan,enable_seqscan=off,jit=off,"          \
     "lock_timeout=2s,statement_timeout=30s,"                                  \
     "idle_in_transaction_session_timeout=10s"
+/* msec that requests wait for a database that was there a moment ago */
+#define NGX_COMMERCE_AWAY          1000
+
 #define NGX_COMMERCE_READ_SETTINGS                                            \
     "jit=off,statement_timeout=5s,default_transaction_read_only=on"
 
 
 static int64_t ngx_commerce_trade_instance(void *data);
+static void ngx_commerce_trade_orders_ready(void *data, ngx_uint_t ready);
 static ngx_commerce_pg_pool_t *ngx_commerce_trade_pool(
     ngx_commerce_trade_t *trade, const char *name, ngx_uint_t connections,
     ngx_uint_t depth, ngx_uint_t slot, const ngx_uint_t *statements,
@@ -97,6 +101,7 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
     trade->zone = conf->zone;
     trade->cycle = cycle;
     trade->log = cycle->log;
+    trade->lost = ngx_current_msec;
 
     conf->server.instance = ngx_commerce_trade_instance;
     conf->server.data = trade;
@@ -165,6 +170,10 @@ ngx_commerce_trade_pool(ngx_commerce_trade_t *trade, const char *name,
     purpose.settings = settings;
     purpose.data = trade;
 
+    if (slot == 0) {
+        purpose.ready = ngx_commerce_trade_orders_ready;
+    }
+
     return ngx_commerce_pg_pool_create(trade->cycle, &trade->conf->server,
                                        &purpose);
 }
@@ -193,6 +202,24 @@ ngx_commerce_trade_instance(void *data)
     ngx_commerce_instance_e   state;
 
     return ngx_commerce_zone_identity(trade->zone, &state);
+}
+
+
+static void
+ngx_commerce_trade_orders_ready(void *data, ngx_uint_t ready)
+{
+    ngx_commerce_trade_t  *trade = data;
+
+    trade->reachable = ready ? 1 : 0;
+    trade->lost = ngx_current_msec;
+}
+
+
+ngx_uint_t
+ngx_commerce_trade_away(ngx_commerce_trade_t *trade)
+{
+    return !trade->reachable
+           && ngx_current_msec - trade->lost > NGX_COMMERCE_AWAY;
 }
 
 
