@@ -11,7 +11,7 @@
     "coalesce((SELECT string_agg(c.currency || ':' || c.amount, ',' "         \
         "ORDER BY c.currency) "                                               \
         "FROM commerce.price c WHERE c.variant_id = v.id), ''), "             \
-    "coalesce(s.free, 0), "                                                   \
+    "least(coalesce(s.free, 0), 2147483647)::int4, "                                                \
     "least(greatest(coalesce((SELECT sum(l.granted - l.returned "             \
         "- coalesce((SELECT sum(n.quantity) FROM commerce.order_line n "      \
                     "WHERE n.lease_id = l.id), 0)) "                          \

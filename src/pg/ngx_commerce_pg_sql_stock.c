@@ -27,13 +27,13 @@
     "st AS (UPDATE commerce.stock s SET free = s.free + lk.units FROM lk "    \
     "WHERE s.variant_id = lk.variant_id "                                     \
     "AND s.location_id = lk.location_id "                                     \
-    "RETURNING s.variant_id, s.free), "                                       \
+    "RETURNING s.variant_id, least(s.free, 2147483647)::int4 AS free), "      \
     "news AS MATERIALIZED (SELECT commerce.news('v', variant_id) AS n "       \
     "FROM lk WHERE free = 0) "
 
 #define ngx_commerce_sql_lines_back(orders)                                   \
     "back AS MATERIALIZED ("                                                  \
-    "SELECT l.variant_id, x.location_id, sum(l.quantity)::int4 AS units "     \
+    "SELECT l.variant_id, x.location_id, sum(l.quantity) AS units "           \
     "FROM " orders " JOIN commerce.order_line l ON l.order_id = " orders      \
     ".id JOIN commerce.lease x ON x.id = l.lease_id GROUP BY 1, 2), "
 
@@ -151,7 +151,8 @@ const ngx_commerce_pg_statement_t
         "WHEN l.id IS NULL THEN 5 WHEN s.n IS NOT NULL THEN 4 "
         "WHEN l.state <> 'pending_payment' OR EXISTS (SELECT FROM ins x "
         "WHERE x.order_id = l.id AND x.state = 'succeeded') THEN 7 "
-        "WHEN k.n IS NULL THEN 6 ELSE 4 END, l.idem, l.state, l.total, l.currency, i.created_at "
+        "WHEN k.n IS NULL THEN 6 ELSE 4 END, l.idem, l.state, l.total, "
+        "l.currency, i.created_at "
         "FROM p LEFT JOIN lck l ON l.id = p.order_id "
         "LEFT JOIN ins i ON i.id = p.id LEFT JOIN pick k ON k.n = p.n "
         "LEFT JOIN seen s ON s.n = p.n" },
@@ -208,12 +209,12 @@ const ngx_commerce_pg_statement_t
         "$4::int8[], $5::int4[]) a(id, lease_id, units) "
         "JOIN x ON x.id = a.lease_id ON CONFLICT (id) DO NOTHING "
         "RETURNING lease_id, units), "
-        "r AS MATERIALIZED (SELECT lease_id, sum(units)::int4 AS units "
+        "r AS MATERIALIZED (SELECT lease_id, sum(units) AS units "
         "FROM t GROUP BY lease_id), "
         "u AS (UPDATE commerce.lease l SET returned = l.returned + r.units "
         "FROM r WHERE l.id = r.lease_id), "
         "back AS MATERIALIZED (SELECT x.variant_id, x.location_id, "
-        "sum(r.units)::int4 AS units FROM r JOIN x ON x.id = r.lease_id "
+        "sum(r.units) AS units FROM r JOIN x ON x.id = r.lease_id "
         "GROUP BY 1, 2), "
         ngx_commerce_sql_restock
         "SELECT coalesce(sum(units), 0)::int8, (SELECT count(n) FROM news) "
@@ -228,7 +229,7 @@ const ngx_commerce_pg_statement_t
         "g AS MATERIALIZED (SELECT a.id, s.variant_id, s.location_id, "
         "CASE WHEN s.free >= a.need THEN a.need "
         "+ least(a.extra, (s.free - a.need) / (2 * n.n)) ELSE s.free END "
-        "AS units FROM unnest($3::int8[], $4::uuid[], $5::int4[], "
+        "AS units_ FROM unnest($3::int8[], $4::uuid[], $5::int4[], "
         "$6::int4[], $7::int4[]) a(id, variant_id, need, least_, extra) "
         "JOIN commerce.stock s ON s.variant_id = a.variant_id "
         "AND s.location_id = 1, n "
@@ -236,7 +237,8 @@ const ngx_commerce_pg_statement_t
         "ORDER BY s.variant_id, s.location_id FOR NO KEY UPDATE OF s), "
         "i AS (INSERT INTO commerce.lease (id, instance_id, variant_id, "
         "location_id, granted) SELECT id, $1::int8, variant_id, location_id, "
-        "units FROM g WHERE units > 0 ON CONFLICT (id) DO NOTHING "
+        "least(units_, 1000000000)::int4 FROM g WHERE units_ > 0 "
+        "ON CONFLICT (id) DO NOTHING "
         "RETURNING variant_id, location_id, granted) "
         "UPDATE commerce.stock s SET free = s.free - i.granted FROM i "
         "WHERE s.variant_id = i.variant_id "
@@ -260,7 +262,7 @@ const ngx_commerce_pg_statement_t
         "FROM (SELECT a.n::int4 AS n, a.variant_id, a.need, "
         "CASE WHEN x.instance_id = $1::int8 AND x.closed_at IS NULL "
         "THEN x.granted ELSE 0 END AS granted, "
-        "coalesce(s.free, 0) AS free "
+        "least(coalesce(s.free, 0), 2147483647)::int4 AS free "
         "FROM unnest($3::int8[], $4::uuid[], $5::int4[]) WITH ORDINALITY "
         "a(id, variant_id, need, n) "
         "LEFT JOIN commerce.lease x ON x.id = a.id "
@@ -344,7 +346,7 @@ const ngx_commerce_pg_statement_t
         "returned = x.returned + greatest(rem.rest, 0) FROM rem "
         "WHERE x.id = rem.id), "
         "back AS MATERIALIZED (SELECT variant_id, location_id, "
-        "sum(greatest(rest, 0))::int4 AS units FROM rem GROUP BY 1, 2), "
+        "sum(greatest(rest, 0)) AS units FROM rem GROUP BY 1, 2), "
         ngx_commerce_sql_restock
         "SELECT st.variant_id, st.free, (SELECT coalesce(min(rest), 0) "
         "FROM rem) < 0, (SELECT count(n) FROM news) FROM st" },

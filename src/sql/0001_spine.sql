@@ -70,7 +70,8 @@ INSERT INTO commerce.location VALUES (1, 'default');
 CREATE TABLE commerce.stock (
     variant_id  uuid NOT NULL,
     location_id integer NOT NULL,
-    free        integer NOT NULL CHECK (free >= 0),
+    -- wide: units come back to it from everywhere, and must never not fit
+    free        bigint NOT NULL CHECK (free >= 0),
     PRIMARY KEY (variant_id, location_id)
 ) WITH (fillfactor = 50);
 

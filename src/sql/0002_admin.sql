@@ -238,7 +238,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     was     commerce.idempotency;
     v       uuid;
-    units   integer;
+    units   bigint;
     now_    record;
     change  bigint;
 BEGIN
