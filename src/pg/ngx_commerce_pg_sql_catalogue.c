@@ -11,7 +11,7 @@
     "coalesce((SELECT string_agg(c.currency || ':' || c.amount, ',' "         \
         "ORDER BY c.currency) "                                               \
         "FROM commerce.price c WHERE c.variant_id = v.id), ''), "             \
-    "least(coalesce(s.free, 0), 2147483647)::int4, "                                                \
+    "least(coalesce(s.free, 0), 2147483647)::integer, "                       \
     "least(greatest(coalesce((SELECT sum(l.granted - l.returned "             \
         "- coalesce((SELECT sum(n.quantity) FROM commerce.order_line n "      \
                     "WHERE n.lease_id = l.id), 0)) "                          \
@@ -136,15 +136,10 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_catalogue[
     /* $1 skus, $2 deltas or NULL, $3 sets or NULL, $4 reasons, $5 actors */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_IMPORT_STOCK) = {
         "import_stock",
-        "SELECT r.n::integer, x.status, x.id, "
-            "least((x.answer->>'free')::bigint, 2147483647)::integer, "
-            "x.problem, '' "
-        "FROM unnest($1::text[], $2::integer[], $3::integer[], $4::text[], "
-            "$5::text[]) WITH ORDINALITY "
-            "r(sku, delta, set_to, reason, actor, n), "
-        "LATERAL commerce.adjust_stock(r.sku, r.delta, r.set_to, NULL, "
-            "r.reason, r.actor, NULL, NULL) x "
-        "ORDER BY r.n"
+        "SELECT x.n, x.status, x.id, "
+            "least(x.free, 2147483647)::integer, x.problem, '' "
+        "FROM commerce.import_stock($1::text[], $2::integer[], "
+            "$3::integer[], $4::text[], $5::text[]) x"
     },
 
     /* $1 skus, $2 prices */

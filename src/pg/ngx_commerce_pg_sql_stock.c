@@ -42,13 +42,13 @@ const ngx_commerce_pg_statement_t
     ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N] =
 {
 
-    /* $1 instance, $2 slot, $3 application_name */
+    /* $1 instance, $2 slot */
     [NGX_COMMERCE_SQL_FENCE] = { "fence",
         "WITH i AS MATERIALIZED (SELECT id FROM commerce.instance "
         "WHERE id = $1::int8 AND state = 'live' FOR KEY SHARE), "
         "f AS (INSERT INTO commerce.fence (instance_id, slot) "
         "SELECT id, $2::int4 FROM i ON CONFLICT DO NOTHING) "
-        "SELECT set_config('application_name', $3::text, false)" },
+        "SELECT count(*) FROM i" },
 
     /*
      * $1 instance, $2 slot, $3 seconds of hold; per order $4 id, $5 idem,
@@ -102,8 +102,7 @@ const ngx_commerce_pg_statement_t
     [NGX_COMMERCE_SQL_ORDER_BY_KEY] = { "order_by_key",
         "SELECT k.n::int4, o.id, o.fingerprint, "
         "(SELECT l.lease_id FROM commerce.order_line l "
-        "WHERE l.order_id = o.id AND l.line_no = 1), "
-        "o.state, o.created_at, o.expires_at, o.version "
+        "WHERE l.order_id = o.id AND l.line_no = 1) "
         "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
         "JOIN commerce.orders o USING (idem)" },
 
@@ -283,11 +282,12 @@ const ngx_commerce_pg_statement_t
         "SELECT 1 FROM pg_notify('commerce_news', "
         "'r ' || $1::uuid || ' ' || $2::int8)" },
 
-    /* $1 new instance, $2 the one that it replaces (0: none) */
+    /* $1 new instance, $2 the one that it replaces (0: none), $3 master */
     [NGX_COMMERCE_SQL_REGISTER] = { "register",
         "WITH old AS (UPDATE commerce.instance SET state = 'dying' "
         "WHERE id = $2::int8 AND state = 'live'), "
-        "i AS (INSERT INTO commerce.instance (id) VALUES ($1::int8) "
+        "i AS (INSERT INTO commerce.instance (id, master) "
+        "VALUES ($1::int8, $3::int8) "
         "ON CONFLICT DO NOTHING RETURNING id) "
         "INSERT INTO commerce.heartbeat (instance_id) SELECT id FROM i "
         "ON CONFLICT DO NOTHING" },
@@ -319,10 +319,14 @@ const ngx_commerce_pg_statement_t
         "WHERE h.instance_id = i.id "
         "AND h.at >= now() - $2::int4 * interval '1 ms'))" },
 
-    /* $1 instance: a torn batch lives on for as long as its peer is frozen */
+    /* $1 instance: a torn batch lives on for as long as its peer is frozen;
+       not where its master lives on with another instance */
     [NGX_COMMERCE_SQL_SETTLE_TERMINATE] = { "settle_terminate",
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-        "WHERE application_name LIKE 'commerce/' || $1::int8 || '/%' "
+        "WHERE application_name LIKE (SELECT 'commerce/' || i.master || '/%' "
+        "FROM commerce.instance i WHERE i.id = $1::int8 AND NOT EXISTS ("
+        "SELECT FROM commerce.instance y WHERE y.master = i.master "
+        "AND y.state = 'live')) "
         "AND usename = current_user AND pid <> pg_backend_pid()" },
 
     [NGX_COMMERCE_SQL_SETTLE_LOCK] = { "settle_lock",

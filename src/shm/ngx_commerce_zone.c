@@ -370,3 +370,19 @@ ngx_commerce_zone_draining(ngx_commerce_zone_t *zone)
 {
     return ngx_commerce_load(&zone->sh->draining);
 }
+
+
+int64_t
+ngx_commerce_zone_master(ngx_commerce_zone_t *zone, int64_t proposal)
+{
+    (void) ngx_commerce_cas(&zone->sh->master, 0, (uint64_t) proposal);
+
+    return (int64_t) ngx_commerce_load(&zone->sh->master);
+}
+
+
+ngx_uint_t
+ngx_commerce_zone_own_hand(ngx_commerce_zone_t *zone)
+{
+    return ngx_commerce_load(&ngx_commerce_zone_me(zone)->in_hand);
+}

@@ -97,12 +97,18 @@ void ngx_commerce_zone_adopt(ngx_commerce_zone_t *zone, int64_t instance);
 void ngx_commerce_zone_set_live(ngx_commerce_zone_t *zone, ngx_uint_t n);
 ngx_uint_t ngx_commerce_zone_live(ngx_commerce_zone_t *zone);
 
+/* Names this zone's nginx master: the first proposal that is not 0 stays. */
+int64_t ngx_commerce_zone_master(ngx_commerce_zone_t *zone, int64_t proposal);
+
 /* From now on nobody stocks up: grants are for need only.  No way back. */
 void ngx_commerce_zone_drain(ngx_commerce_zone_t *zone);
 ngx_uint_t ngx_commerce_zone_draining(ngx_commerce_zone_t *zone);
 
 /* Units that workers have taken from pools and not given an end yet. */
 ngx_uint_t ngx_commerce_zone_in_hand(ngx_commerce_zone_t *zone);
+
+/* Those of this worker. */
+ngx_uint_t ngx_commerce_zone_own_hand(ngx_commerce_zone_t *zone);
 
 /* Moves at every take, put-back, sale and refill: nothing happened if equal. */
 ngx_atomic_uint_t ngx_commerce_zone_activity(ngx_commerce_zone_t *zone);

@@ -208,6 +208,7 @@ struct ngx_commerce_zone_sh_s {
     uint64_t                    instances;
     uint64_t                    top;        /* worker slots ever used */
     uint64_t                    draining;
+    uint64_t                    master;
     uint64_t                    torn;       /* a reset to be told in the log */
     uint64_t                    gauges[NGX_COMMERCE_GAUGES];
 

@@ -80,7 +80,7 @@ CREATE TABLE commerce.stock_movement (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     variant_id  uuid NOT NULL,
     location_id integer NOT NULL,
-    delta       integer NOT NULL CHECK (delta <> 0),
+    delta       bigint NOT NULL CHECK (delta <> 0),
     reason      text NOT NULL,
     actor       text NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now()
@@ -92,6 +92,8 @@ CREATE INDEX stock_movement_variant
 -- an asynchronous standby is promoted.
 CREATE TABLE commerce.instance (
     id          bigint PRIMARY KEY,
+    -- an nginx master; its backends are named commerce/<master>/<purpose>
+    master      bigint NOT NULL,
     state       text NOT NULL DEFAULT 'live'
                 CHECK (state IN ('live', 'dying', 'dead')),
     started_at  timestamptz NOT NULL DEFAULT now(),
@@ -274,7 +276,8 @@ FROM line n LEFT JOIN commerce.lease x
 WHERE n.orphan OR x.id IS NULL;
 
 
--- Where the units of one variant are, for the admin API.
+-- Where the units of one variant are, for the admin API.  It reads all that
+-- was ever sold: never call it with the variant's stock locked.
 
 CREATE FUNCTION commerce.stock_of(which uuid)
 RETURNS TABLE (free bigint, leased bigint, held bigint, sold bigint)

@@ -227,81 +227,169 @@ END
 $$;
 
 
--- delta, or set with the expected number of units that can be sold (free and
+-- Units of the variant that open leases still have.  Leases that are used up
+-- are closed soon, so these rows are few whatever was sold.
+CREATE FUNCTION commerce.leased_of(which uuid) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(x.granted - x.returned - (SELECT
+        coalesce(sum(l.quantity), 0) FROM commerce.order_line l
+        WHERE l.lease_id = x.id)), 0)::bigint
+    FROM commerce.lease x
+    WHERE x.variant_id = which AND x.closed_at IS NULL
+$$;
+
+
+-- Locks the row of stock that every grant and return of the variant needs, to
+-- the end of the transaction: nothing in here may read its sales.  delta, or
+-- set_to and perhaps the expected number of units that can be sold (free and
 -- leased).  Leased units cannot be taken away: 'leased' says to recall first.
--- A key that was used gives the first answer again ("replayed").
+-- "held" was counted before, so the limit may be missed by what was ordered
+-- meanwhile; nothing depends on it, it keeps numbers within what can be read.
+CREATE FUNCTION commerce.change_stock(which uuid, delta integer,
+    set_to integer, expected integer, held bigint, reason text, actor text)
+RETURNS TABLE (status text, problem text, free bigint, leased bigint)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    change  bigint;
+BEGIN
+    SELECT s.free INTO free FROM commerce.stock s
+    WHERE s.variant_id = which AND s.location_id = 1 FOR NO KEY UPDATE;
+    -- a later statement: its snapshot has what the lock waited for
+    leased := commerce.leased_of(which);
+    change := coalesce(delta, set_to - (free + leased));
+
+    IF set_to IS NOT NULL AND free + leased <> expected THEN
+        problem := 'conflict';
+    ELSIF free + change < 0 THEN
+        problem := CASE WHEN leased > 0 AND free + leased + change >= 0
+            THEN 'leased' ELSE 'conflict' END;
+    ELSIF change > 0 AND free + leased + held + change > 2147483647 THEN
+        problem := 'too_many';
+    ELSE
+        problem := '';
+    END IF;
+
+    IF problem <> '' THEN
+        status := 'error';
+    ELSIF change = 0 THEN
+        status := 'unchanged';
+    ELSE
+        status := 'updated';
+        free := free + change;
+        INSERT INTO commerce.stock_movement
+            (variant_id, location_id, delta, reason, actor)
+        VALUES (which, 1, change, change_stock.reason, change_stock.actor);
+        UPDATE commerce.stock s SET free = change_stock.free
+        WHERE s.variant_id = which AND s.location_id = 1;
+        IF change > 0 THEN
+            PERFORM commerce.news('v', which);
+        END IF;
+    END IF;
+    RETURN NEXT;
+END
+$$;
+
+
+-- The first answer to a key: a row where it was used already.
+CREATE FUNCTION commerce.adjusted(idem uuid, fingerprint uuid, which uuid)
+RETURNS TABLE (status text, id uuid, problem text, answer jsonb)
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN i.fingerprint = adjusted.fingerprint
+               THEN 'replayed' ELSE 'error' END, which,
+           CASE WHEN i.fingerprint = adjusted.fingerprint
+               THEN '' ELSE 'idempotency_key_reused' END, i.answer
+    FROM commerce.idempotency i WHERE i.idem = adjusted.idem
+$$;
+
+
+-- change_stock() for the staff.  A key that was used gives the first answer
+-- again ("replayed") and locks nothing.  held and sold take a walk over all
+-- sales, so they are of the moment before the lock.
 CREATE FUNCTION commerce.adjust_stock(which text, delta integer,
     set_to integer, expected integer, reason text, actor text, idem uuid,
     fingerprint uuid)
 RETURNS TABLE (status text, id uuid, problem text, answer jsonb)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    was     commerce.idempotency;
     v       uuid;
-    units   bigint;
-    now_    record;
-    change  bigint;
+    was     record;
+    done    record;
 BEGIN
     SELECT x.id INTO v FROM commerce.variant x WHERE x.sku = which;
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'error', NULL::uuid, 'not_found', NULL::jsonb;
         RETURN;
     END IF;
-    SELECT s.free INTO units FROM commerce.stock s
+    RETURN QUERY SELECT * FROM commerce.adjusted(idem, fingerprint, v);
+    IF FOUND THEN
+        RETURN;
+    END IF;
+
+    SELECT * INTO was FROM commerce.stock_of(v);
+
+    PERFORM FROM commerce.stock s
     WHERE s.variant_id = v AND s.location_id = 1 FOR NO KEY UPDATE;
-
-    IF idem IS NOT NULL THEN
-        SELECT * INTO was FROM commerce.idempotency i
-        WHERE i.idem = adjust_stock.idem;
-        IF FOUND THEN
-            RETURN QUERY SELECT CASE WHEN was.fingerprint
-                = adjust_stock.fingerprint THEN 'replayed' ELSE 'error' END,
-                v, CASE WHEN was.fingerprint = adjust_stock.fingerprint
-                THEN '' ELSE 'idempotency_key_reused' END, was.answer;
-            RETURN;
-        END IF;
-    END IF;
-
-    SELECT * INTO now_ FROM commerce.stock_of(v);
-    IF set_to IS NULL THEN
-        change := delta;
-    ELSIF expected IS NOT NULL AND now_.free + now_.leased <> expected THEN
-        RETURN QUERY SELECT 'error', v, 'conflict', jsonb_build_object(
-            'sku', which, 'free', now_.free, 'leased', now_.leased,
-            'held', now_.held, 'sold', now_.sold);
-        RETURN;
-    ELSE
-        change := set_to - (now_.free + now_.leased);
-    END IF;
-
-    IF units + change < 0 OR units + change > 2147483647 THEN
-        RETURN QUERY SELECT 'error', v, CASE WHEN now_.leased > 0
-            AND units + now_.leased + change >= 0
-            THEN 'leased' ELSE 'conflict' END,
-            jsonb_build_object('sku', which, 'free', now_.free,
-            'leased', now_.leased, 'held', now_.held, 'sold', now_.sold);
+    -- the lock may have waited for a request with the same key
+    RETURN QUERY SELECT * FROM commerce.adjusted(idem, fingerprint, v);
+    IF FOUND THEN
         RETURN;
     END IF;
 
-    IF change <> 0 THEN
-        INSERT INTO commerce.stock_movement
-            (variant_id, location_id, delta, reason, actor)
-        VALUES (v, 1, change, adjust_stock.reason, adjust_stock.actor);
-        UPDATE commerce.stock s SET free = s.free + change
-        WHERE s.variant_id = v AND s.location_id = 1;
-        IF change > 0 THEN
-            PERFORM commerce.news('v', v);
-        END IF;
-    END IF;
-
-    was.answer := jsonb_build_object('sku', which,
-        'free', now_.free + change, 'leased', now_.leased,
-        'held', now_.held, 'sold', now_.sold);
-    IF idem IS NOT NULL THEN
+    SELECT * INTO done FROM commerce.change_stock(v, delta, set_to, expected,
+        was.held, reason, actor);
+    answer := jsonb_build_object('sku', which, 'free', done.free,
+        'leased', done.leased, 'held', was.held, 'sold', was.sold);
+    IF idem IS NOT NULL AND done.status <> 'error' THEN
         INSERT INTO commerce.idempotency VALUES (adjust_stock.idem,
-            adjust_stock.fingerprint, was.answer);
+            adjust_stock.fingerprint, answer);
     END IF;
-    RETURN QUERY SELECT CASE WHEN change = 0 THEN 'unchanged'
-        ELSE 'updated' END, v, '', was.answer;
+    RETURN QUERY SELECT done.status, v, done.problem, answer;
+END
+$$;
+
+
+-- change_stock() for the rows of an import, in their order; n counts from 1.
+-- All rows of stock are locked first, sorted as everybody sorts them: rows
+-- come in any order, and two imports, or an import and a grant, would wait
+-- for one another.
+CREATE FUNCTION commerce.import_stock(skus text[], deltas integer[],
+    sets integer[], reasons text[], actors text[])
+RETURNS TABLE (n integer, status text, id uuid, free bigint, problem text)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    ids     uuid[];
+    held    bigint[];
+    done    record;
+BEGIN
+    -- what is held matters to the limit of giants only, and is counted for
+    -- them before the lock
+    SELECT array_agg(x.id ORDER BY r.n), array_agg(CASE
+        WHEN s.free + coalesce(r.delta, r.set_to) > 1000000000
+        THEN (SELECT o.held FROM commerce.stock_of(x.id) o)
+        ELSE 0 END ORDER BY r.n) INTO ids, held
+    FROM unnest(skus, deltas, sets) WITH ORDINALITY r(sku, delta, set_to, n)
+    LEFT JOIN commerce.variant x ON x.sku = r.sku
+    LEFT JOIN commerce.stock s ON s.variant_id = x.id AND s.location_id = 1;
+
+    PERFORM FROM commerce.stock s
+    WHERE s.variant_id = ANY (ids) AND s.location_id = 1
+    ORDER BY s.variant_id, s.location_id FOR NO KEY UPDATE;
+
+    FOR i IN 1 .. cardinality(skus) LOOP
+        n := i;
+        id := ids[i];
+        IF id IS NULL THEN
+            status := 'error';
+            free := 0;
+            problem := 'not_found';
+        ELSE
+            SELECT * INTO done FROM commerce.change_stock(id, deltas[i],
+                sets[i], NULL, held[i], reasons[i], actors[i]);
+            status := done.status;
+            free := done.free;
+            problem := done.problem;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END
 $$;

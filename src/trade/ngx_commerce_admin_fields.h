@@ -99,6 +99,7 @@ typedef struct {
     commerce_problem_e          problem;
     unsigned                    leased:1;   /* a conflict that a return of
                                                leased units may end */
+    unsigned                    too_many:1; /* the limit of units */
     ngx_str_t                   pointer;    /* in the caller's pool */
 } ngx_commerce_put_t;
 

@@ -26,6 +26,7 @@ static const ngx_commerce_word_t  ngx_commerce_put_problems[] = {
     { ngx_string("not_found"), COMMERCE_NOT_FOUND },
     { ngx_string("conflict"), COMMERCE_CONFLICT },
     { ngx_string("leased"), COMMERCE_CONFLICT },
+    { ngx_string("too_many"), COMMERCE_CONFLICT },
     { ngx_string("version_conflict"), COMMERCE_VERSION_CONFLICT },
     { ngx_string("idempotency_key_reused"), COMMERCE_IDEMPOTENCY_KEY_REUSED },
     { ngx_null_string, 0 }
@@ -74,6 +75,8 @@ ngx_commerce_put_row(ngx_pool_t *pool, PGresult *res, int row,
                                      COMMERCE_INTERNAL);
     put->leased = text.len == sizeof("leased") - 1
                   && ngx_strncmp(text.data, "leased", text.len) == 0;
+    put->too_many = text.len == sizeof("too_many") - 1
+                    && ngx_strncmp(text.data, "too_many", text.len) == 0;
 
     text = ngx_commerce_pg_get_text(res, row, 5);
 
@@ -105,6 +108,10 @@ ngx_commerce_put_detail(ngx_commerce_put_t *put,
 
     if (put->leased) {
         return "units that a running shop has leased cannot be taken away";
+    }
+
+    if (put->too_many) {
+        return "a variant can have 2147483647 units that are not sold";
     }
 
     if (put->pointer.len == 0) {

@@ -334,8 +334,8 @@ ngx_commerce_adjust_done(ngx_commerce_pg_op_t *op,
     if (outcome == NGX_COMMERCE_PG_FAILED
         && ngx_strcmp(sqlstate, "23505") == 0)
     {
-        /* of one variant the row's lock lets one go at a time: another
-           variant's adjustment took the key at the same moment */
+        /* of one variant the row's lock lets one go at a time, and the key is
+           looked up behind it: another variant's adjustment took it */
         ngx_commerce_refuse(call, COMMERCE_IDEMPOTENCY_KEY_REUSED, NULL);
         return;
     }

@@ -23,6 +23,7 @@ typedef struct {
     ngx_commerce_background_t  *bg;
     ngx_msec_t                  every;
     ngx_msec_t                  next;       /* ngx_current_msec */
+    ngx_msec_t                  began;
     unsigned                    busy:1;
 } ngx_commerce_chore_t;
 
@@ -45,6 +46,7 @@ struct ngx_commerce_background_s {
 
     int64_t                     new_id;     /* being registered */
     int64_t                     old_id;
+    int64_t                     beat_id;    /* whose heart is beating */
 
     /* heartbeats since "steady" came without a gap */
     ngx_msec_t                  steady;
@@ -60,6 +62,7 @@ struct ngx_commerce_background_s {
     ngx_uint_t                  expired;
     int64_t                     unused;
     ngx_atomic_uint_t           activity;
+    ngx_atomic_uint_t           last_activity;  /* at the last tick */
     ngx_uint_t                  limbos;     /* times in a row above 0 */
 
     unsigned                    leader:1;
@@ -166,6 +169,20 @@ ngx_commerce_background_stop(ngx_commerce_trade_t *trade)
     }
 
     ngx_commerce_background_step_down(bg);
+}
+
+
+void
+ngx_commerce_background_hold(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_background_t  *bg;
+
+    bg = trade->background;
+
+    if (bg->leader) {
+        ngx_commerce_pg_pool_hold(bg->beats, 1);
+        ngx_commerce_pg_pool_hold(bg->sweeps, 1);
+    }
 }
 
 
@@ -326,6 +343,7 @@ ngx_commerce_background_listening(void *data, ngx_uint_t ready)
 static void
 ngx_commerce_background_work(ngx_commerce_background_t *bg)
 {
+    ngx_atomic_uint_t         activity;
     ngx_commerce_trade_t     *trade;
     ngx_commerce_instance_e   state;
 
@@ -340,8 +358,19 @@ ngx_commerce_background_work(ngx_commerce_background_t *bg)
 
     ngx_commerce_chore(bg, &bg->beat, bg->beats);
     ngx_commerce_chore(bg, &bg->expiry, bg->sweeps);
-    ngx_commerce_chore(bg, &bg->limbo, bg->sweeps);
     ngx_commerce_chore(bg, &bg->retention, bg->sweeps);
+
+    /* a long sum over the rows, void unless the zone is quiet */
+
+    activity = ngx_commerce_zone_activity(trade->zone);
+
+    if (activity == bg->last_activity
+        && ngx_commerce_zone_in_hand(trade->zone) == 0)
+    {
+        ngx_commerce_chore(bg, &bg->limbo, bg->sweeps);
+    }
+
+    bg->last_activity = activity;
 
     if (!bg->settling) {
         ngx_commerce_chore(bg, &bg->search, bg->sweeps);
@@ -367,6 +396,7 @@ ngx_commerce_chore(ngx_commerce_background_t *bg, ngx_commerce_chore_t *chore,
     }
 
     chore->next = ngx_current_msec + chore->every;
+    chore->began = ngx_current_msec;
     chore->bg = bg;
 
     ngx_memzero(&chore->op, sizeof(ngx_commerce_pg_op_t));
@@ -414,15 +444,16 @@ ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
             bg->new_id &= INT64_MAX;
         }
 
-        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_REGISTER, 2);
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_REGISTER, 3);
         if (q) {
             ngx_commerce_pg_int8(q, 1, bg->new_id);
             ngx_commerce_pg_int8(q, 2, bg->old_id);
+            ngx_commerce_pg_int8(q, 3, bg->trade->master);
         }
 
     } else if (chore == &bg->beat) {
         bg->alive = 0;
-        bg->old_id = instance;
+        bg->beat_id = instance;
         q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_HEARTBEAT, 1);
         if (q) {
             ngx_commerce_pg_int8(q, 1, instance);
@@ -567,8 +598,11 @@ static void
 ngx_commerce_background_beaten(ngx_commerce_background_t *bg)
 {
     if (!bg->alive) {
-        ngx_commerce_zone_doubt(bg->trade->zone, bg->old_id,
-                                "its row is not live any more");
+        if (bg->beat_id) {
+            ngx_commerce_zone_doubt(bg->trade->zone, bg->beat_id,
+                                    "its row is not live any more");
+        }
+
         bg->beating = 0;
         return;
     }
@@ -614,12 +648,14 @@ ngx_commerce_background_settle(ngx_commerce_background_t *bg)
 
     n = --bg->ncandidates;
 
+    bg->settling = 1;
+
     if (ngx_commerce_settle(bg->trade, bg->sweeps, bg->candidates[n],
                             bg->stale[n] ? bg->trade->conf->lease_ttl : 0,
                             ngx_commerce_background_settled, bg)
-        == NGX_OK)
+        != NGX_OK)
     {
-        bg->settling = 1;
+        bg->settling = 0;
     }
 }
 
@@ -676,6 +712,11 @@ ngx_commerce_background_limbo(ngx_commerce_background_t *bg)
     ngx_commerce_stock_stats_t   stats;
 
     zone = bg->trade->zone;
+
+    /* at most a twentieth of the sweeps' time */
+    bg->limbo.next = ngx_max(bg->limbo.next,
+                             ngx_current_msec
+                             + 20 * (ngx_current_msec - bg->limbo.began));
 
     ngx_commerce_set_gauge(zone, NGX_COMMERCE_G_LEASED_UNUSED,
                            bg->unused > 0 ? bg->unused : 0);

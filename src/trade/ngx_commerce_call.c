@@ -75,6 +75,7 @@ ngx_commerce_refuse(ngx_commerce_call_t *call, commerce_problem_e problem,
     if (call->retry_after == 0
         && (call->status == 503 || problem == COMMERCE_IN_PROGRESS))
     {
+        call->retry_after = 1;
     }
 
     call->done(call);

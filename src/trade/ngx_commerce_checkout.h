@@ -10,6 +10,9 @@
 #include "ngx_commerce_order.h"
 
 
+#define NGX_COMMERCE_QUANTITY_MAX  1000000000   /* units of a line */
+
+
 /* What the checkout statement says of an order that it did not store. */
 typedef enum {
     NGX_COMMERCE_STORED = 0,
@@ -58,8 +61,6 @@ typedef struct {
     ngx_commerce_verdict_e      verdict;
     int64_t                     created_at;
     int64_t                     expires_at;
-    ngx_str_t                   state;      /* "" until looked up */
-    int32_t                     version;
 
     /* found by the lookup */
     commerce_uuid_t             found_id;
@@ -80,6 +81,9 @@ typedef struct {
 } ngx_commerce_checkout_t;
 
 
+/* ngx_commerce_checkout_parse.c: NGX_ERROR when the call is answered. */
+ngx_int_t ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co);
+
 /* ngx_commerce_checkout_batch.c: every line is in hand; takes over. */
 void ngx_commerce_checkout_send(ngx_commerce_checkout_t *co);
 
@@ -93,10 +97,12 @@ void ngx_commerce_checkout_deny(ngx_commerce_checkout_t *co,
 
 /* ngx_commerce_checkout.c: where the commit goes when it has to come back. */
 void ngx_commerce_checkout_resolve(ngx_commerce_checkout_t *co);
-void ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co);
 void ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co);
 void ngx_commerce_checkout_refuse(ngx_commerce_checkout_t *co,
     commerce_problem_e problem, const char *detail);
+
+/* ngx_commerce_checkout_reserve.c: all lines or none, then the commit. */
+void ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co);
 
 /* Units back into their pools: only while no run of the order may commit. */
 void ngx_commerce_checkout_put_back(ngx_commerce_checkout_t *co);

@@ -127,9 +127,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     pool = batch->op.pool;
     sent = ngx_commerce_clock();
 
-    if (ngx_commerce_fence(&batch->op, conn, batch->group, "orders")
-        != NGX_OK)
-    {
+    if (ngx_commerce_fence(&batch->op, conn, batch->group) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -464,7 +462,6 @@ ngx_commerce_lookup_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
 {
     int                       row;
     int32_t                   n;
-    ngx_str_t                 state;
     ngx_commerce_checkout_t  *co;
 
     (void) query;
@@ -482,14 +479,6 @@ ngx_commerce_lookup_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
         ngx_commerce_pg_get_uuid(res, row, 1, &co->found_id);
         ngx_commerce_pg_get_uuid(res, row, 2, &co->found_fingerprint);
         co->found_lease = ngx_commerce_pg_get_int8(res, row, 3);
-
-        state = ngx_commerce_pg_get_text(res, row, 4);
-        co->state.data = ngx_pstrdup(co->call->pool, &state);
-        co->state.len = co->state.data ? state.len : 0;
-
-        co->created_at = ngx_commerce_pg_get_int8(res, row, 5);
-        co->expires_at = ngx_commerce_pg_get_int8(res, row, 6);
-        co->version = ngx_commerce_pg_get_int4(res, row, 7);
     }
 }
 
@@ -550,7 +539,11 @@ ngx_commerce_lookup_found(ngx_commerce_checkout_t *co)
             }
         }
 
-        ngx_commerce_checkout_stored(co);
+        /* a run before may have had other prices: the rows are right */
+
+        ngx_commerce_checkout_let_go(co);
+        ngx_commerce_count(co->trade->zone, NGX_COMMERCE_C_ORDERS, 1);
+        ngx_commerce_order_show(co->call, &co->id, 201);
         return;
     }
 
@@ -619,24 +612,18 @@ ngx_commerce_lookup_absent(ngx_commerce_checkout_t *co)
 }
 
 
+/* Nobody knows, or nobody answered in time. */
+
 static void
 ngx_commerce_checkout_unknown(ngx_commerce_checkout_t *co)
 {
-
     co->call->errors = NULL;
     ngx_str_null(&co->call->extra);
 
     if (!co->uncertain) {
-
-        /* nothing of this order was ever sent, or all of it was refused */
-
         ngx_commerce_checkout_put_back(co);
-        ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
-                                     "the database did not answer in time");
-        return;
     }
 
-    ngx_commerce_checkout_refuse(co, COMMERCE_OUTCOME_UNKNOWN,
-                                 "the order may be stored: "
-                                 "send the same key again");
+    ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
+                                 "the database did not answer in time");
 }

@@ -49,8 +49,10 @@ struct ngx_commerce_trade_s {
 
     ngx_uint_t                  calls;      /* that have not ended */
     ngx_msec_t                  lost;       /* when orders lost the database */
+    int64_t                     master;     /* names the backends */
     unsigned                    reachable:1;
     unsigned                    exiting:1;
+    unsigned                    closed:1;   /* takes no order any more */
 };
 
 
@@ -171,12 +173,15 @@ void ngx_commerce_lease_return_idle(ngx_commerce_trade_t *trade);
 
 /* Adds the fence row of the connection for "instance" where it has none. */
 ngx_int_t ngx_commerce_fence(ngx_commerce_pg_op_t *op,
-    ngx_commerce_pg_conn_t *conn, int64_t instance, const char *purpose);
+    ngx_commerce_pg_conn_t *conn, int64_t instance);
 
 
 /* ngx_commerce_background.c: heartbeat, LISTEN, rotation, sweeps */
 ngx_int_t ngx_commerce_background_start(ngx_commerce_trade_t *trade);
 void ngx_commerce_background_stop(ngx_commerce_trade_t *trade);
+
+/* Keeps the connections of a leader that exits: its heart beats on. */
+void ngx_commerce_background_hold(ngx_commerce_trade_t *trade);
 
 
 /* ngx_commerce_exit.c */

@@ -11,7 +11,7 @@
 
 
 #define NGX_COMMERCE_EXIT_TICK   20         /* msec */
-#define NGX_COMMERCE_EXIT_MAX    20000      /* msec for the calls to end */
+#define NGX_COMMERCE_EXIT_MAX    30000      /* msec for the calls to end */
 #define NGX_COMMERCE_DRAIN_TICK  50
 #define NGX_COMMERCE_DRAIN_MAX   25000
 
@@ -127,7 +127,11 @@ ngx_commerce_exit_begin(ngx_event_t *ev)
     ngx_commerce_pg_pool_hold(trade->reads, 1);
     ngx_commerce_pg_pool_hold(trade->writes, 1);
 
-    ngx_commerce_background_stop(trade);
+    if (ngx_commerce_zone_outdated(trade->zone)) {
+        ngx_commerce_background_stop(trade);
+    } else {
+        ngx_commerce_background_hold(trade);
+    }
 
     e->deadline = ngx_current_msec + NGX_COMMERCE_EXIT_MAX;
     ngx_add_timer(&e->tick, NGX_COMMERCE_EXIT_TICK);
@@ -157,9 +161,13 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;
     }
 
-    if (trade->calls) {
+    /* slow clients do not make an exit unclean, units in hand do */
+
+    trade->closed = 1;
+
+    if (ngx_commerce_zone_own_hand(trade->zone)) {
         ngx_commerce_exit_release(trade);
-        return;     /* not clean: units may be in hand */
+        return;
     }
 
     left = ngx_commerce_zone_worker_stop(trade->zone);
@@ -171,6 +179,10 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;
     }
 
+    ngx_commerce_background_stop(trade);
+
+    e->settling = 1;
+
     if (ngx_commerce_settle(trade, trade->leases,
                             ngx_commerce_zone_identity(trade->zone, &state),
                             0, ngx_commerce_exit_settled, e)
@@ -180,8 +192,9 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;
     }
 
-    e->settling = 1;
-    ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+    if (e->settling) {
+        ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+    }
 }
 
 
@@ -189,6 +202,8 @@ static void
 ngx_commerce_exit_settled(void *data, ngx_int_t rc)
 {
     ngx_commerce_exit_t  *e = data;
+
+    e->settling = 0;
 
     if (rc != NGX_OK) {
         ngx_log_error(NGX_LOG_WARN, e->trade->log, 0,
@@ -207,6 +222,8 @@ ngx_commerce_exit_settled(void *data, ngx_int_t rc)
 static void
 ngx_commerce_exit_release(ngx_commerce_trade_t *trade)
 {
+    ngx_commerce_background_stop(trade);
+
     ngx_commerce_pg_pool_hold(trade->orders, 0);
     ngx_commerce_pg_pool_hold(trade->leases, 0);
     ngx_commerce_pg_pool_hold(trade->reads, 0);

@@ -74,7 +74,7 @@ ngx_commerce_lease_build(ngx_commerce_pg_op_t *op,
         return NGX_DECLINED;
     }
 
-    if (ngx_commerce_fence(op, conn, lease->instance, "leases") != NGX_OK) {
+    if (ngx_commerce_fence(op, conn, lease->instance) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -491,27 +491,21 @@ ngx_commerce_refill_free(ngx_commerce_lease_t *lease,
 
 ngx_int_t
 ngx_commerce_fence(ngx_commerce_pg_op_t *op, ngx_commerce_pg_conn_t *conn,
-    int64_t instance, const char *purpose)
+    int64_t instance)
 {
-    u_char                   *name;
     ngx_commerce_pg_query_t  *q;
 
     if (conn->tag == instance) {
         return NGX_OK;
     }
 
-    name = ngx_pnalloc(op->pool, 64);
-    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_FENCE, 3);
-
-    if (name == NULL || q == NULL) {
+    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_FENCE, 2);
+    if (q == NULL) {
         return NGX_ERROR;
     }
 
     ngx_commerce_pg_int8(q, 1, instance);
     ngx_commerce_pg_int4(q, 2, (int32_t) conn->slot);
-    ngx_commerce_pg_text(q, 3, name,
-                         ngx_snprintf(name, 64, "commerce/%L/%s", instance,
-                                      purpose) - name);
 
     return q->failed ? NGX_ERROR : NGX_OK;
 }

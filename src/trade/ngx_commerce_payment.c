@@ -216,8 +216,15 @@ ngx_commerce_payment_enqueue(ngx_commerce_payment_t *pay)
     pay->item.weight = 1;
 
     if (ngx_commerce_pg_enqueue(pay->call->trade->payments, &pay->item)
-        != NGX_OK)
+        == NGX_OK)
     {
+        return;
+    }
+
+    if (pay->uncertain) {
+        ngx_commerce_call_failed(pay->call, NGX_COMMERCE_PG_UNKNOWN);
+
+    } else {
         ngx_commerce_refuse(pay->call, COMMERCE_OVERLOADED,
                             "the queue of payments is full");
     }
@@ -332,6 +339,12 @@ ngx_commerce_payment_done(ngx_commerce_pg_item_t *item,
         ngx_log_error(NGX_LOG_ERR, call->log, 0,
                       "commerce: a payment was refused by the database, "
                       "SQLSTATE %s, request %V", sqlstate, &call->request_id);
+
+        if (pay->uncertain) {
+            ngx_commerce_payment_lookup(pay);
+            return;
+        }
+
         ngx_commerce_call_failed(call, outcome);
         return;
 

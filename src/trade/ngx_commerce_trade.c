@@ -27,7 +27,7 @@
     "jit=off,statement_timeout=5s,default_transaction_read_only=on"
 
 
-static int64_t ngx_commerce_trade_instance(void *data);
+static int64_t ngx_commerce_trade_master(void *data);
 static void ngx_commerce_trade_orders_ready(void *data, ngx_uint_t ready);
 static ngx_commerce_pg_pool_t *ngx_commerce_trade_pool(
     ngx_commerce_trade_t *trade, const char *name, ngx_uint_t connections,
@@ -103,10 +103,19 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
     trade->log = cycle->log;
     trade->lost = ngx_current_msec;
 
-    conf->server.instance = ngx_commerce_trade_instance;
+    conf->server.instance = ngx_commerce_trade_master;
     conf->server.data = trade;
 
     ngx_commerce_zone_worker_start(trade->zone);
+
+    if (ngx_commerce_random((u_char *) &trade->master, sizeof(int64_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    trade->master = ngx_commerce_zone_master(trade->zone,
+                                             trade->master & INT64_MAX);
 
     trade->orders = ngx_commerce_trade_pool(trade, "orders",
                         conf->connections, 1, 0,
@@ -185,23 +194,22 @@ ngx_commerce_trade_stop(ngx_commerce_trade_t *trade)
     ngx_commerce_background_stop(trade);
     ngx_commerce_exit_stop(trade);
 
-    ngx_commerce_pg_pool_destroy(trade->orders);
-    ngx_commerce_pg_pool_destroy(trade->leases);
-    ngx_commerce_pg_pool_destroy(trade->reads);
-    ngx_commerce_pg_pool_destroy(trade->writes);
+    /* what ends here may go on to a pool further down, never up */
 
+    ngx_commerce_pg_pool_destroy(trade->leases);
     ngx_commerce_lease_stop(trade);
+    ngx_commerce_pg_pool_destroy(trade->writes);
+    ngx_commerce_pg_pool_destroy(trade->orders);
+    ngx_commerce_pg_pool_destroy(trade->reads);
 }
 
 
 static int64_t
-ngx_commerce_trade_instance(void *data)
+ngx_commerce_trade_master(void *data)
 {
-    ngx_commerce_trade_t     *trade = data;
+    ngx_commerce_trade_t  *trade = data;
 
-    ngx_commerce_instance_e   state;
-
-    return ngx_commerce_zone_identity(trade->zone, &state);
+    return trade->master;
 }
 
 
