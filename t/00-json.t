@@ -13,6 +13,6 @@ my $root = Build::root();
 
 Build::run(Build::program("unit_json", [],
                           [map({ "$root/t/unit/unit$_.c" }
-                               "", qw(_json _reader _bind _writer)),
+                               "", qw(_json _reader _limits _bind _writer)),
                            glob("$root/src/core/*.c $root/src/json/*.c")],
                           Build::yajl()));

@@ -175,7 +175,7 @@ accepted('a flag', { commerce_guest_checkout => 'off' });
 # numbers: [ name, lowest, highest, too low, too high ]
 
 for (
-    [ commerce_connections => 1, 64 ],
+    [ commerce_connections => 1, 32 ],
     [ commerce_read_connections => 1, 64 ],
     [ commerce_pipeline_depth => 1, 64 ],
     [ commerce_batch => 1, 1024 ],

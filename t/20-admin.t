@@ -270,8 +270,10 @@ for (
 
 is_problem(adjust('none', { delta => 1, reason => 'x' }), 404, 'not_found',
            'an unknown sku');
-is_problem(adjust('cup', { delta => 2_147_483_647, reason => 'x' }), 409,
-           'conflict', 'more units than there can be');
+$r = adjust('cup', { delta => 2_147_483_647, reason => 'x' });
+is_problem($r, 409, 'conflict', 'more units than there can be');
+like($r->{json}{detail}, qr/2147483647/, 'the limit is named');
+is($r->{json}{stock}{free}, 32, 'with what there is');
 
 # units that are leased but not sold can be taken away too
 $t->order({ cup => 1 });
@@ -285,6 +287,74 @@ is_problem($t->order({ cup => 1 }), 409, 'out_of_stock', 'nothing to sell');
 $stock = $t->stock('cup');
 is("$stock->{free} $stock->{leased} $stock->{held}", '0 0 1',
    'what was held stays');
+
+
+# the limit is for all that is not sold
+
+my $max = 2_147_483_647;
+$t->product('sand', stock => $max);
+is($t->stock('sand')->{free}, $max, 'as many as there can be');
+is_problem(adjust('sand', { delta => 1, reason => 'x' }), 409, 'conflict',
+           'one more');
+is($t->order({ sand => 3 })->{status}, 201, 'they are sold');
+$stock = $t->stock('sand');
+is("$stock->{held} " . ($stock->{free} + $stock->{leased}), '3 ' . ($max - 3),
+   'three are held');
+is_problem(adjust('sand', { delta => 1, reason => 'x' }), 409, 'conflict',
+           'what is held counts');
+is_problem(adjust('sand', { set => $max, expected => $max - 3,
+                            reason => 'x' }), 409, 'conflict', 'for set too');
+is(adjust('sand', { delta => -1, reason => 'x' })->{status}, 200, 'one less');
+is(adjust('sand', { delta => 1, reason => 'x' })->{status}, 200, 'has room');
+$stock = adjust('sand', { set => 1, expected => $max - 3, reason => 'x' })
+    ->{json};
+is(($stock->{free} // 0) + ($stock->{leased} // 0), 1, 'set to a few');
+
+
+# the stock's row is what every grant needs: it is not locked for long
+
+$t->product('hot', stock => 5);
+my $order = $t->order({ hot => 1 })->{json};
+my $hot = "(SELECT id FROM commerce.variant WHERE sku = 'hot')";
+my $row = "SELECT 1 FROM commerce.stock WHERE variant_id = $hot"
+        . ' FOR UPDATE NOWAIT';
+my ($staff, $other) = ($t->session, $t->session);
+my $waits = q{SELECT count(*) FROM pg_stat_activity WHERE datname =}
+          . q{ current_database() AND wait_event_type = 'Lock'}
+          . q{ AND query LIKE '%adjust_stock%' AND pid <> pg_backend_pid()};
+my $add = q{SELECT status, answer->>'held', answer->>'sold' FROM}
+        . q{ commerce.adjust_stock('hot', 1, NULL, NULL, 'r', 'a', %s, %s)};
+
+$other->query('BEGIN; LOCK TABLE commerce.orders IN ACCESS EXCLUSIVE MODE');
+$staff->send(sprintf $add, 'NULL', 'NULL');
+ok((wait_until { $t->sql($waits) } 20), 'an adjustment reads the sales');
+is($other->query($row), 1, 'while the stock is free');
+$other->query('ROLLBACK');
+is($staff->read, 'updated|1|0', 'then it adds');
+
+$other->query("BEGIN; $row");
+$staff->send(sprintf $add, 'NULL', 'NULL');
+ok((wait_until { $t->sql($waits) } 20), 'an adjustment waits for the stock');
+$t->pay($order);
+$other->query('ROLLBACK');
+is($staff->read, 'updated|1|0', 'held and sold were counted before');
+is($t->stock('hot')->{sold}, 1, 'now it is sold');
+
+$key = $t->key;
+$r = adjust('hot', { delta => 1, reason => 'a' }, 'Idempotency-Key' => $key);
+$other->query("BEGIN; $row");
+$again = adjust('hot', { delta => 1, reason => 'a' },
+                'Idempotency-Key' => $key);
+is($again->{body}, $r->{body}, 'a replay needs no lock');
+is($again->{headers}{'idempotent-replayed'}, 'true', 'and is one');
+my ($idem, $print) = map { "'01890a5d-ac96-774b-bcce-b302099a805$_'" } 1, 2;
+my $third = $t->session;
+$_->send(sprintf $add, $idem, $print) for $staff, $third;
+ok((wait_until { $t->sql($waits) == 2 } 20), 'two with one key wait');
+$other->query('ROLLBACK');
+is(join(' ', sort map { $_->read } $staff, $third),
+   'replayed|0|1 updated|0|1', 'one adds, the other has its answer');
+$_->close for $staff, $other, $third;
 
 
 # who may: before the body is looked at

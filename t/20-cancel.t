@@ -128,6 +128,7 @@ like($r->{json}{detail} // '', qr/orders:write/, 'which is named');
 $r = $t->admin('POST', $path, undef);
 is($r->{status}, 200, 'then staff cancel');
 is($r->{json}{state}, 'cancelled', 'the order');
+ok(!exists $r->{json}{token}, "and do not see the guest's token");
 is_problem($t->admin('POST', $path, undef), 409, 'illegal_transition',
            'once');
 

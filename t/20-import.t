@@ -61,6 +61,67 @@ is($t->sql('SELECT sum(delta) FROM commerce.stock_movement m JOIN'
          . " commerce.variant v ON v.id = m.variant_id WHERE sku = 'a'"), 20,
    'the ledger agrees');
 
+is(statuses($t->import_rows(
+       { type => 'stock', sku => 'b', delta => 1, reason => 'x' },
+       { type => 'stock', sku => 'a', delta => -1, reason => 'x' },
+       { type => 'stock', sku => 'b', delta => -7, reason => 'x' },
+       { type => 'stock', sku => 'b', delta => -1, reason => 'x' },
+       { type => 'stock', sku => 'a', set => 20, reason => 'x' },
+       { type => 'stock', sku => 'b', set => 6, reason => 'x' },
+   )), 'updated updated updated error updated updated',
+   'rows of one sku see those before them');
+is($t->stock('a')->{free} . ' ' . $t->stock('b')->{free}, '20 6',
+   'and add up');
+
+my $max = 2_147_483_647;
+my @sand = $t->import_rows(
+    product('sand', stock => $max),
+    { type => 'stock', sku => 'sand', delta => 1, reason => 'x' });
+is(statuses(@sand), 'created error', 'not more units than there can be');
+is($sand[1]{problem}{code}, 'conflict', 'that is a conflict');
+like($sand[1]{problem}{detail}, qr/$max/, 'with the limit');
+is($t->order({ sand => 2 })->{status}, 201, 'two are held');
+is(statuses($t->import_rows(
+       { type => 'stock', sku => 'sand', delta => 1, reason => 'x' },
+       { type => 'stock', sku => 'sand', set => $max - 2, reason => 'x' },
+   )), 'error unchanged', 'and count');
+
+
+# rows of stock are locked in one order, whatever the order of the lines
+
+my ($importer, $holder) = ($t->session, $t->session);
+my ($low, $high) = map { $_->[0] } $t->rows("SELECT sku FROM commerce.variant"
+    . " WHERE sku IN ('a', 'b') ORDER BY id");
+my $lock = 'SELECT 1 FROM commerce.stock s JOIN commerce.variant v'
+         . " ON v.id = s.variant_id WHERE sku = '%s' FOR UPDATE OF s NOWAIT";
+
+$holder->query('BEGIN; ' . sprintf $lock, $low);
+$importer->send("SELECT status FROM commerce.import_stock('{$high,$low}',"
+              . " '{1,1}', '{NULL,NULL}', '{r,r}', '{a,a}')");
+ok((wait_until {
+    $t->sql(q{SELECT count(*) FROM pg_stat_activity WHERE datname =}
+          . q{ current_database() AND wait_event_type = 'Lock'}
+          . q{ AND query LIKE '%import_stock%' AND pid <> pg_backend_pid()});
+} 20), 'an import waits for the lowest row');
+is($holder->query(sprintf $lock, $high), 1, 'and has no other');
+$holder->query('ROLLBACK');
+is($importer->read, "updated\nupdated", 'then it goes on');
+$t->import_rows(map { { type => 'stock', sku => $_, delta => -1,
+                        reason => 'x' } } 'a', 'b');
+
+my $put = "SELECT status FROM commerce.put_product('"
+        . $json->encode(product('same')) . "', 'upsert', NULL, NULL, 'a')";
+is($holder->query("BEGIN; $put"), 'created', 'a product is being created');
+$importer->send($put);
+ok((wait_until {
+    $t->sql(q{SELECT count(*) FROM pg_stat_activity WHERE datname =}
+          . q{ current_database() AND wait_event_type = 'Lock'}
+          . q{ AND query LIKE '%put_product%' AND pid <> pg_backend_pid()});
+} 20), 'another import waits for it');
+$holder->query('COMMIT');
+is($importer->read, 'unchanged', 'and finds it created');
+$_->close for $importer, $holder;
+
 
 # a bad row fails alone
 
@@ -195,6 +256,15 @@ is_problem($t->post('/v1/admin/import', $row, @type), 401, 'unauthenticated',
 is_problem(import_text($row, Authorization => 'Bearer '
            . $t->api_key('orders:read')), 403, 'forbidden',
            'without the scope');
+my @catalogue = (Authorization => 'Bearer ' . $t->api_key('products:write'));
+$r = import_text(join("\n", map { $json->encode($_) }
+    { type => 'stock', sku => 'a', set => 1, reason => 'x' },
+    { type => 'price', sku => 'a', prices => { USD => 300 } }), @catalogue);
+@answers = map { $json->decode($_) } split /\n/, $r->{body};
+is(statuses(@answers), 'error updated', 'stock needs a scope of its own');
+is($answers[0]{problem}{code}, 'forbidden', 'forbidden');
+like($answers[0]{problem}{detail} // '', qr/stock:write/, 'the scope is named');
+is($t->stock('a')->{free}, 20, 'the stock is as it was');
 is_problem(import_text($row, 'Content-Type' => 'text/csv'), 415,
            'unsupported_media_type', 'CSV');
 

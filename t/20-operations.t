@@ -140,12 +140,18 @@ log_format commerce '$request_method $uri $status op=$commerce_operation '
     'out=$commerce_outcome order=$commerce_order_id db=$commerce_db_time '
     'customer=$commerce_customer_id';
 END
-    . '/commerce.log commerce;');
+    . '/commerce.log commerce; limit_req_zone few zone=few:1m rate=1r/m;',
+    server => 'location = /v1/few { commerce storefront;'
+    . ' limit_req zone=few; limit_req_status 429; limit_req_log_level info; }');
 $t->reload;
 
 my $order = $t->order({ tea => 1 })->{json};
 $t->order({ tea => 5000 });
 $t->get('/v1/products');
+is($t->get('/v1/few')->{status}, 404, 'under the limit of nginx');
+$r = $t->get('/v1/few');
+is_problem($r, 429, 'too_many_requests', 'over it');
+is($r->{headers}{'retry-after'}, 1, 'with Retry-After');
 $t->get('/livez');
 
 my $log;
@@ -160,6 +166,9 @@ like($log, qr{order=$order->{id} db=\d+\.\d{3} customer=-$}m,
 like($log, qr{POST /v1/orders 409 op=order_create out=out_of_stock order=-},
      'a refusal');
 like($log, qr{GET /v1/products 200 op=product_list}, 'a list');
+like($log, qr{GET /v1/few 429 op=other out=too_many_requests}, 'a limit');
+ok((grep { /outcome="too_many_requests"/ } keys %{ get_metrics() }),
+   'the limit has an outcome of its own');
 like($log, qr{GET /livez 200 op=- out=- order=- db=-}, 'others have none');
 
 

@@ -286,6 +286,7 @@ is(join(' ', sort split /,\s*/, $r->{headers}{allow} // ''), 'GET HEAD',
 $r = $t->admin('GET', "/v1/admin/orders/$order->{id}", undef);
 is($r->{status}, 200, 'staff see it');
 is($r->{json}{total}, $order->{total}, 'as it is');
+ok(!exists $r->{json}{token}, "without the guest's token");
 
 
 # whatever way the body comes

@@ -323,6 +323,20 @@ ngx_commerce_digest(u_char digest[NGX_COMMERCE_DIGEST_LEN], ngx_str_t *parts,
 }
 
 
+ngx_uint_t
+ngx_commerce_equal(const void *a, const void *b, size_t n)
+{
+    return CRYPTO_memcmp(a, b, n) == 0;
+}
+
+
+void
+ngx_commerce_wipe(void *p, size_t n)
+{
+    OPENSSL_cleanse(p, n);
+}
+
+
 ngx_int_t
 ngx_commerce_random(u_char *bytes, size_t n)
 {

@@ -44,6 +44,12 @@ ngx_uint_t ngx_commerce_token_verify(ngx_commerce_token_keys_t *keys,
 ngx_int_t ngx_commerce_digest(u_char digest[NGX_COMMERCE_DIGEST_LEN],
     ngx_str_t *parts, ngx_uint_t n);
 
+/* 1 when n bytes are the same; constant time. */
+ngx_uint_t ngx_commerce_equal(const void *a, const void *b, size_t n);
+
+/* Zeroes a secret; no compiler leaves it out. */
+void ngx_commerce_wipe(void *p, size_t n);
+
 /* Cryptographic randomness (RAND_bytes); buffered: cheap for ids. */
 ngx_int_t ngx_commerce_random(u_char *bytes, size_t n);
 

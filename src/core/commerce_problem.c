@@ -67,6 +67,9 @@ static const commerce_problem_t  commerce_problems[] = {
     [COMMERCE_PRECONDITION_REQUIRED] =
         { "precondition_required", 428, "If-Match is required" },
 
+    [COMMERCE_TOO_MANY_REQUESTS] =
+        { "too_many_requests", 429, "Too many requests" },
+
     [COMMERCE_INTERNAL] =
         { "internal", 500, "Internal error" },
 

@@ -30,6 +30,7 @@ typedef enum {
     COMMERCE_INVALID_REQUEST,           /* 422 invalid_request */
     COMMERCE_IDEMPOTENCY_KEY_REUSED,    /* 422 idempotency_key_reused */
     COMMERCE_PRECONDITION_REQUIRED,     /* 428 precondition_required */
+    COMMERCE_TOO_MANY_REQUESTS,         /* 429 too_many_requests */
     COMMERCE_INTERNAL,                  /* 500 internal */
     COMMERCE_UNAVAILABLE,               /* 503 unavailable */
     COMMERCE_OVERLOADED,                /* 503 overloaded */

@@ -45,6 +45,9 @@ commerce_uuid_parse(commerce_uuid_t *uuid, const unsigned char *text,
     i = 0;
     n = 0;
 
+    /* clang does not see that the loop fills it */
+    memset(&value, 0, sizeof(value));
+
     while (n < sizeof(value.bytes)) {
 
         if (i == 8 || i == 13 || i == 18 || i == 23) {

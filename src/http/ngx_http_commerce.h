@@ -41,6 +41,21 @@ typedef struct {
 } ngx_http_commerce_loc_conf_t;
 
 
+typedef enum {
+    NGX_HTTP_COMMERCE_NUMBER = 0,
+    NGX_HTTP_COMMERCE_MSEC,
+    NGX_HTTP_COMMERCE_SEC
+} ngx_http_commerce_unit_e;
+
+
+/* msec and sec: bounds in that unit */
+typedef struct {
+    ngx_http_commerce_unit_e    unit;
+    ngx_int_t                   low;
+    ngx_int_t                   high;
+} ngx_http_commerce_bounds_t;
+
+
 #define NGX_HTTP_COMMERCE_ID        0x01    /* {id} between prefix and suffix */
 #define NGX_HTTP_COMMERCE_BODY      0x02    /* JSON */
 #define NGX_HTTP_COMMERCE_OPTIONAL  0x04    /* the body may be empty */
@@ -107,6 +122,28 @@ extern ngx_module_t           ngx_http_commerce_module;
 
 /* This worker's engine; NULL: it could not be started. */
 extern ngx_commerce_trade_t  *ngx_http_commerce_trade;
+
+
+/* ngx_http_commerce_conf.c: the "set" of directives */
+
+char *ngx_http_commerce_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_commerce_database(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_commerce_password_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_commerce_token_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_commerce_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_commerce_provider(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* One number or time; cmd->post has its bounds. */
+char *ngx_http_commerce_set_value(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* What a location serves; cmd->post has the words, or cmd->offset the role. */
+char *ngx_http_commerce_location(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* ngx_http_commerce_request.c */

@@ -42,7 +42,7 @@ static const ngx_http_commerce_error_t  ngx_http_commerce_errors[] = {
     { 413, NULL, NULL, COMMERCE_TOO_LARGE },
     { 414, "uri_too_long", "The URI is too long", COMMERCE_BAD_REQUEST },
     { 415, NULL, NULL, COMMERCE_UNSUPPORTED_MEDIA_TYPE },
-    { 429, "too_many_requests", "Too many requests", COMMERCE_OVERLOADED },
+    { 429, NULL, NULL, COMMERCE_TOO_MANY_REQUESTS },
     { 431, "headers_too_large", "The request's headers are too large",
       COMMERCE_BAD_REQUEST },
     { 500, NULL, NULL, COMMERCE_INTERNAL },

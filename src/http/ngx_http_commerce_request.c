@@ -410,7 +410,6 @@ ngx_http_commerce_step(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx)
         }
 
         if (call->trade == NULL) {
-            call->retry_after = 1;
             ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
             return NGX_OK;
         }

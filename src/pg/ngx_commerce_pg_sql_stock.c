@@ -9,7 +9,9 @@
 
 /*
  * Plans are generic and made when tables are empty, so a predicate that must
- * not choose the index is written as "instance_id + 0".
+ * not choose the index is written as "instance_id + 0", and a test of existence
+ * that must probe as a scalar subquery: EXISTS may be hashed, which reads every
+ * open lease.
  */
 
 #define ngx_commerce_sql_fenced                                               \
@@ -195,6 +197,16 @@ const ngx_commerce_pg_statement_t
         "SELECT false, st.variant_id, st.free FROM st "
         "WHERE (SELECT count(n) FROM news) >= 0" },
 
+    /* $1 instance, $2 slot, $3 variants: first of a segment that returns or
+       grants.  Rows of stock before rows of leases, here and in settlement;
+       who holds a variant's row of stock has its leases, too. */
+    [NGX_COMMERCE_SQL_LOCK_STOCK] = { "lock_stock",
+        "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
+        "lk AS MATERIALIZED (SELECT 1 FROM commerce.stock s "
+        "WHERE s.variant_id = ANY ($3::uuid[]) AND EXISTS (SELECT FROM me) "
+        "ORDER BY s.variant_id, s.location_id FOR NO KEY UPDATE OF s) "
+        "SELECT count(*) FROM lk" },
+
     /* $1 instance, $2 slot, $3 ids of the returns, $4 leases, $5 units */
     [NGX_COMMERCE_SQL_RETURN] = { "return",
         "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
@@ -220,7 +232,8 @@ const ngx_commerce_pg_statement_t
         "FROM lk" },
 
     /* $1 instance, $2 slot, $3 new ids, $4 variants, $5 what requests wait
-       for, $6 the least that helps one of them, $7 stock-up */
+       for, $6 the least that helps one of them, $7 stock-up; one lease of a
+       variant at a time, else both would be cut from the same units */
     [NGX_COMMERCE_SQL_GRANT] = { "grant",
         "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
         "n AS MATERIALIZED (SELECT greatest(count(*), 1)::int4 AS n "
@@ -228,10 +241,11 @@ const ngx_commerce_pg_statement_t
         "g AS MATERIALIZED (SELECT a.id, s.variant_id, s.location_id, "
         "CASE WHEN s.free >= a.need THEN a.need "
         "+ least(a.extra, (s.free - a.need) / (2 * n.n)) ELSE s.free END "
-        "AS units_ FROM unnest($3::int8[], $4::uuid[], $5::int4[], "
-        "$6::int4[], $7::int4[]) a(id, variant_id, need, least_, extra) "
-        "JOIN commerce.stock s ON s.variant_id = a.variant_id "
-        "AND s.location_id = 1, n "
+        "AS units_ FROM (SELECT DISTINCT ON (variant_id) * "
+        "FROM unnest($3::int8[], $4::uuid[], $5::int4[], $6::int4[], "
+        "$7::int4[]) a(id, variant_id, need, least_, extra) "
+        "ORDER BY variant_id, id) a JOIN commerce.stock s "
+        "ON s.variant_id = a.variant_id AND s.location_id + 0 = 1, n "
         "WHERE s.free >= greatest(a.least_, 1) AND EXISTS (SELECT FROM me) "
         "ORDER BY s.variant_id, s.location_id FOR NO KEY UPDATE OF s), "
         "i AS (INSERT INTO commerce.lease (id, instance_id, variant_id, "
@@ -253,9 +267,9 @@ const ngx_commerce_pg_statement_t
         "WHERE l.lease_id = y.id), 0)), 0)::int8 FROM commerce.lease y "
         "WHERE y.variant_id = g.variant_id AND y.closed_at IS NULL "
         "AND y.instance_id + 0 = $1::int8) END, "
-        "EXISTS (SELECT FROM commerce.lease y "
+        "(SELECT true FROM commerce.lease y "
         "WHERE y.variant_id = g.variant_id AND y.closed_at IS NULL "
-        "AND y.instance_id <> $1::int8), "
+        "AND y.instance_id <> $1::int8 LIMIT 1) IS NOT NULL, "
         "EXISTS (SELECT FROM commerce.fence WHERE instance_id = $1::int8 "
         "AND slot = $2::int4 AND state = 'live') "
         "FROM (SELECT a.n::int4 AS n, a.variant_id, a.need, "
@@ -266,16 +280,27 @@ const ngx_commerce_pg_statement_t
         "a(id, variant_id, need, n) "
         "LEFT JOIN commerce.lease x ON x.id = a.id "
         "LEFT JOIN commerce.stock s ON s.variant_id = a.variant_id "
-        "AND s.location_id = 1 OFFSET 0) g" },
+        "AND s.location_id + 0 = 1 OFFSET 0) g" },
 
-    /* $1 instance, $2 variants: exact whatever is in flight, since lines and
-       returns that add up to the grant leave nothing for anybody */
+    /* $1 instance, $2 variants, $3 what requests wait for: exact whatever is
+       in flight and whoever closes, since lines and returns that add up to
+       the grant leave nothing for anybody.  Those of others only where units
+       are short, for a request there waits while they are open; what is
+       locked its own instance is about to close. */
     [NGX_COMMERCE_SQL_CLOSE_USED] = { "close_used",
-        "UPDATE commerce.lease x SET closed_at = now() "
-        "WHERE x.instance_id + 0 = $1::int8 AND x.closed_at IS NULL "
-        "AND x.variant_id = ANY ($2::uuid[]) "
+        "WITH low AS MATERIALIZED (SELECT a.variant_id "
+        "FROM unnest($2::uuid[], $3::int4[]) a(variant_id, need) "
+        "JOIN commerce.stock s ON s.variant_id = a.variant_id "
+        "AND s.location_id + 0 = 1 WHERE s.free < a.need), "
+        "u AS MATERIALIZED (SELECT x.id FROM commerce.lease x "
+        "WHERE x.closed_at IS NULL AND x.variant_id = ANY ($2::uuid[]) "
+        "AND (x.instance_id + 0 = $1::int8 "
+        "OR x.variant_id IN (SELECT variant_id FROM low)) "
         "AND x.granted = x.returned + (SELECT coalesce(sum(l.quantity), 0) "
-        "FROM commerce.order_line l WHERE l.lease_id = x.id)" },
+        "FROM commerce.order_line l WHERE l.lease_id = x.id) "
+        "FOR NO KEY UPDATE OF x SKIP LOCKED) "
+        "UPDATE commerce.lease x SET closed_at = now() FROM u "
+        "WHERE x.id = u.id" },
 
     /* $1 variant, $2 the instance that asks */
     [NGX_COMMERCE_SQL_RECALL] = { "recall",
@@ -311,13 +336,21 @@ const ngx_commerce_pg_statement_t
         "< now() - $2::int4 * interval '1 ms')) ORDER BY i.id LIMIT 16" },
 
     /* $1 instance, $2 ttl in ms: only if its heartbeat is still stale;
-       0: whatever it is (one's own) */
+       0: whatever it is (one's own).  Its fences do not admit new batches
+       from here; running ones hold theirs FOR KEY SHARE and go on. */
     [NGX_COMMERCE_SQL_SETTLE_DYING] = { "settle_dying",
-        "UPDATE commerce.instance i SET state = 'dying' "
+        "WITH i AS (UPDATE commerce.instance i SET state = 'dying' "
         "WHERE i.id = $1::int8 AND i.state = 'live' AND ($2::int4 = 0 "
         "OR NOT EXISTS (SELECT FROM commerce.heartbeat h "
         "WHERE h.instance_id = i.id "
-        "AND h.at >= now() - $2::int4 * interval '1 ms'))" },
+        "AND h.at >= now() - $2::int4 * interval '1 ms')) RETURNING i.id), "
+        "f AS MATERIALIZED (SELECT f.slot FROM commerce.fence f "
+        "WHERE f.instance_id = $1::int8 AND f.state = 'live' "
+        "AND (EXISTS (SELECT FROM i) OR EXISTS (SELECT "
+        "FROM commerce.instance y WHERE y.id = $1::int8 "
+        "AND y.state = 'dying')) ORDER BY f.slot FOR NO KEY UPDATE OF f) "
+        "UPDATE commerce.fence x SET state = 'dead' FROM f "
+        "WHERE x.instance_id = $1::int8 AND x.slot = f.slot" },
 
     /* $1 instance: a torn batch lives on for as long as its peer is frozen;
        not where its master lives on with another instance */
@@ -342,13 +375,13 @@ const ngx_commerce_pg_statement_t
     [NGX_COMMERCE_SQL_SETTLE] = { "settle",
         "WITH rem AS MATERIALIZED (SELECT x.id, x.variant_id, x.location_id, "
         "(x.granted - x.returned - coalesce((SELECT sum(l.quantity) "
-        "FROM commerce.order_line l WHERE l.lease_id = x.id), 0))::int4 "
+        "FROM commerce.order_line l WHERE l.lease_id = x.id), 0))::int8 "
         "AS rest FROM commerce.lease x WHERE x.instance_id = $1::int8 "
         "AND x.closed_at IS NULL AND EXISTS (SELECT "
         "FROM commerce.instance WHERE id = $1::int8 AND state = 'dying')), "
         "mark AS (UPDATE commerce.lease x SET closed_at = now(), "
         "returned = x.returned + greatest(rem.rest, 0) FROM rem "
-        "WHERE x.id = rem.id), "
+        "WHERE x.id = rem.id AND x.closed_at IS NULL), "
         "back AS MATERIALIZED (SELECT variant_id, location_id, "
         "sum(greatest(rest, 0)) AS units FROM rem GROUP BY 1, 2), "
         ngx_commerce_sql_restock

@@ -17,6 +17,9 @@ static ngx_commerce_slot_t *ngx_commerce_stock_slot(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref);
 static void ngx_commerce_stock_in_hand(ngx_commerce_zone_t *zone,
     int64_t units);
+static uint32_t ngx_commerce_stock_live_units(ngx_commerce_zone_t *zone,
+    ngx_commerce_slot_t *slot);
+static ngx_uint_t ngx_commerce_stock_stale(uint64_t sold_out);
 
 
 ngx_int_t
@@ -99,8 +102,7 @@ ngx_commerce_stock_put_back(ngx_commerce_zone_t *zone,
 
     } while (!ngx_commerce_cas(&slot->pool, pool, pool + hold->units));
 
-    ngx_commerce_stock_in_hand(zone, -(int64_t) hold->units);
-    ngx_commerce_stock_moved(zone);
+    ngx_commerce_stock_carry(zone, -(int64_t) hold->units);
 
     return rc;
 }
@@ -110,8 +112,17 @@ void
 ngx_commerce_stock_sold(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_hold_t *hold)
 {
-    ngx_commerce_stock_in_hand(zone, -(int64_t) hold->units);
+    ngx_commerce_stock_carry(zone, -(int64_t) hold->units);
+}
+
+
+void
+ngx_commerce_stock_carry(ngx_commerce_zone_t *zone, int64_t units)
+{
+    /* the move goes first: an audit that misses the units sees it */
+
     ngx_commerce_stock_moved(zone);
+    ngx_commerce_stock_in_hand(zone, units);
 }
 
 
@@ -127,7 +138,7 @@ ngx_commerce_stock_look(ngx_commerce_zone_t *zone,
         return NGX_ERROR;
     }
 
-    view->units = ngx_commerce_pool_units(ngx_commerce_load(&slot->pool));
+    view->units = ngx_commerce_stock_live_units(zone, slot);
     view->free = ngx_commerce_load(&slot->free);
     view->own = ngx_commerce_load(&slot->own);
     view->others = ngx_commerce_load(&slot->others);
@@ -135,23 +146,35 @@ ngx_commerce_stock_look(ngx_commerce_zone_t *zone,
                                              ngx_commerce_load(&slot->refill));
     view->started = ngx_commerce_load(&slot->started);
     view->ended = ngx_commerce_load(&slot->ended);
-    view->sold_out = 0;
 
     sold_out = ngx_commerce_load(&slot->sold_out);
 
-    if (sold_out) {
-        /*
-         * An old flag moves on by one swap: its winner is the probe of this
-         * second, for all others the flag stands.
-         */
-        view->sold_out =
-            (ngx_msec_int_t) (ngx_current_msec - sold_out)
-                < NGX_COMMERCE_SOLD_OUT_TTL
-            || !ngx_commerce_cas(&slot->sold_out, sold_out,
-                                 (uint64_t) ngx_current_msec | 1);
-    }
+    view->sold_out = (sold_out != 0);
+    view->probe_due = ngx_commerce_stock_stale(sold_out);
 
     return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_commerce_stock_probe(ngx_commerce_zone_t *zone,
+    const ngx_commerce_stock_ref_t *ref)
+{
+    uint64_t              sold_out;
+    ngx_commerce_slot_t  *slot;
+
+    slot = ngx_commerce_stock_slot(zone, ref);
+    if (slot == NULL) {
+        return 0;
+    }
+
+    sold_out = ngx_commerce_load(&slot->sold_out);
+
+    /* a stale flag moves on by one swap */
+
+    return ngx_commerce_stock_stale(sold_out)
+           && ngx_commerce_cas(&slot->sold_out, sold_out,
+                               (uint64_t) ngx_current_msec | 1);
 }
 
 
@@ -366,6 +389,34 @@ ngx_commerce_stock_slot(ngx_commerce_zone_t *zone,
     slot = &zone->sh->variants.slots[ref->index];
 
     return ngx_commerce_load(&slot->serial) == ref->serial ? slot : NULL;
+}
+
+
+/* What take() would give: an instance in doubt has nothing to sell. */
+
+static uint32_t
+ngx_commerce_stock_live_units(ngx_commerce_zone_t *zone,
+    ngx_commerce_slot_t *slot)
+{
+    int64_t   instance;
+    uint32_t  gen;
+    uint64_t  pool;
+
+    pool = ngx_commerce_load(&slot->pool);
+    gen = ngx_commerce_pool_generation(pool);
+    instance = ngx_commerce_peek(&slot->lease[gen & 1].instance);
+
+    return instance && instance == ngx_commerce_zone_instance(zone)
+           ? ngx_commerce_pool_units(pool) : 0;
+}
+
+
+static ngx_uint_t
+ngx_commerce_stock_stale(uint64_t sold_out)
+{
+    return sold_out
+           && (ngx_msec_int_t) (ngx_current_msec - sold_out)
+              >= NGX_COMMERCE_SOLD_OUT_TTL;
 }
 
 

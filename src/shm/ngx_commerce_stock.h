@@ -70,13 +70,16 @@ typedef struct {
 
 /* A pool at one moment. */
 typedef struct {
-    uint32_t                    units;      /* in the pool */
+    uint32_t                    units;      /* in the pool, of the live
+                                               instance */
     int32_t                     free;       /* in the database when the last
                                                refill saw it */
     int64_t                     own;        /* then unused on leases of this
                                                instance, by the rows: in pools,
                                                in hand or on their way back */
-    unsigned                    sold_out:1; /* flag set and younger than 1 s */
+    unsigned                    sold_out:1;
+    unsigned                    probe_due:1;    /* sold out for 1 s: see
+                                                   ngx_commerce_stock_probe() */
     unsigned                    others:1;   /* another instance has a lease */
     unsigned                    refilling:1;
     uint32_t                    started;    /* refills started and ended */
@@ -151,6 +154,20 @@ void ngx_commerce_stock_sold(ngx_commerce_zone_t *zone,
 
 ngx_int_t ngx_commerce_stock_look(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref, ngx_commerce_stock_view_t *view);
+
+/*
+ * 1 for one caller per second of those that found a probe due: it is to ask
+ * the database once more.  The flag stands until a refill or news clear it.
+ */
+ngx_uint_t ngx_commerce_stock_probe(ngx_commerce_zone_t *zone,
+    const ngx_commerce_stock_ref_t *ref);
+
+/*
+ * Units that are in no pool and not in hand, on their way back to the
+ * database: they count as in hand from here (units > 0) until their return is
+ * stored or given up (the same, negative).
+ */
+void ngx_commerce_stock_carry(ngx_commerce_zone_t *zone, int64_t units);
 
 /* 1 when the pool is at or under "percent" of its last grant. */
 ngx_uint_t ngx_commerce_stock_is_low(ngx_commerce_zone_t *zone,

@@ -59,13 +59,20 @@ BEGIN
     END IF;
 
     IF was.id IS NULL THEN
-        created := true;
         INSERT INTO commerce.product AS p
             (id, slug, title, description, category, published)
         VALUES (commerce.uuid_v7(), doc->>'slug', doc->>'title',
             coalesce(doc->>'description', ''), doc->>'category',
             coalesce((doc->>'published')::boolean, true))
+        ON CONFLICT (slug) DO NOTHING
         RETURNING * INTO was;
+        IF NOT FOUND THEN
+            -- somebody made it meanwhile: now it is seen
+            RETURN QUERY SELECT * FROM commerce.put_product(doc, mode,
+                target, expected, put_product.actor);
+            RETURN;
+        END IF;
+        created := true;
     ELSIF (was.slug, was.title, was.description, was.published)
           IS DISTINCT FROM (doc->>'slug', doc->>'title',
               coalesce(doc->>'description', ''),

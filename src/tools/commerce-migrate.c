@@ -403,7 +403,7 @@ migrate_applied(migrate_t *m, PGconn *conn)
     done = 0;
 
     for (row = 0; row < rows; row++) {
-        version = atoi(PQgetvalue(res, row, 0));
+        version = (int) strtol(PQgetvalue(res, row, 0), NULL, 10);
 
         if (version != row + 1) {
             tool_die(TOOL_FAILED, "the database has migration %d but not %d",

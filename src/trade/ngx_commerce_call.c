@@ -363,6 +363,15 @@ ngx_commerce_call_write(ngx_commerce_call_t *call, ngx_commerce_pg_op_t *op)
 }
 
 
+void
+ngx_commerce_call_db_time(ngx_commerce_call_t *call, ngx_commerce_pg_op_t *op)
+{
+    if (op->sent) {
+        call->db_usec += (uint64_t) (ngx_current_msec - op->sent) * 1000;
+    }
+}
+
+
 static void
 ngx_commerce_call_submit(ngx_commerce_call_t *call,
     ngx_commerce_pg_pool_t *pool, ngx_commerce_pg_op_t *op)

@@ -120,7 +120,12 @@ ngx_commerce_checkout_short(ngx_commerce_checkout_t *co)
             continue;
         }
 
-        if (view.sold_out) {
+        want->probe = want->probe
+                      || (view.sold_out && view.probe_due
+                          && ngx_commerce_stock_probe(co->trade->zone,
+                                                      &line->item.ref));
+
+        if (view.sold_out && !want->probe) {
             ngx_commerce_checkout_sold_out(co);
             return;
         }

@@ -124,6 +124,7 @@ typedef struct {
                                                set by wait() */
     ngx_msec_t                  not_before; /* of the next refill; 0: now */
     ngx_msec_t                  pause;      /* grows while nothing comes */
+    unsigned                    probe:1;    /* asks in spite of "sold out" */
 } ngx_commerce_want_t;
 
 struct ngx_commerce_waiter_s {
@@ -193,7 +194,8 @@ void ngx_commerce_exit_stop(ngx_commerce_trade_t *trade);
  * ngx_commerce_settle.c: gives the unused units of an instance back, on a pool
  * that has the SETTLE statements.  "ttl" (msec): only if its heartbeat is
  * older; 0: it is our own or marked dying.  done() exactly once; it may run
- * before this returns only when the pool's queue is full.
+ * before this returns when the pool's queue is full, or the database refused
+ * the rows of that instance lately.
  */
 ngx_int_t ngx_commerce_settle(ngx_commerce_trade_t *trade,
     ngx_commerce_pg_pool_t *pool, int64_t instance, ngx_msec_t ttl,
@@ -236,6 +238,10 @@ void ngx_commerce_call_failed(ngx_commerce_call_t *call,
 void ngx_commerce_call_read(ngx_commerce_call_t *call,
     ngx_commerce_pg_op_t *op);
 void ngx_commerce_call_write(ngx_commerce_call_t *call,
+    ngx_commerce_pg_op_t *op);
+
+/* From done(): the time that the database took, for the access log. */
+void ngx_commerce_call_db_time(ngx_commerce_call_t *call,
     ngx_commerce_pg_op_t *op);
 
 

@@ -124,6 +124,7 @@ ngx_commerce_import_row(ngx_commerce_import_t *import, const u_char *row,
     item->state = state;
     item->group = group;
     item->actor = import->call->actor;
+    item->may_stock = import->call->may_stock;
 
     group->rows[group->n++] = item;
 

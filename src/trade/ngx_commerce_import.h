@@ -31,6 +31,7 @@ typedef struct {
     ngx_str_t                   reason;
     int32_t                     units;      /* delta or set */
     unsigned                    set:1;
+    unsigned                    may_stock:1;    /* the key has the scope */
     unsigned                    asked:1;    /* for leased units back */
 
     unsigned                    done:1;

@@ -182,6 +182,12 @@ ngx_commerce_import_stock_check(ngx_commerce_import_item_t *item,
 {
     ngx_commerce_stock_fields_t  fields;
 
+    if (!item->may_stock) {
+        ngx_commerce_import_refuse(item, COMMERCE_FORBIDDEN,
+                                   "the key lacks the scope stock:write");
+        return;
+    }
+
     if (ngx_commerce_stock_check(root, 1, &fields, item->errors) != NGX_OK) {
         ngx_commerce_import_invalid(item);
         return;

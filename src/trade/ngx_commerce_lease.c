@@ -23,8 +23,6 @@ static ngx_uint_t ngx_commerce_lease_served(ngx_commerce_lease_t *lease,
     ngx_commerce_waiter_t *waiter);
 static void ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     const ngx_commerce_stock_ref_t *ref, ngx_uint_t empty);
-static uint32_t ngx_commerce_lease_least(ngx_commerce_lease_t *lease,
-    const ngx_commerce_stock_ref_t *ref);
 static void ngx_commerce_lease_tick_handler(ngx_event_t *ev);
 static void ngx_commerce_give_back_handler(ngx_event_t *ev);
 static ngx_commerce_recall_t *ngx_commerce_lease_recall_entry(
@@ -190,7 +188,7 @@ ngx_commerce_lease_served(ngx_commerce_lease_t *lease,
             return 1;
         }
 
-        if (view.units >= want->units || view.sold_out
+        if (view.units >= want->units || (view.sold_out && !want->probe)
             || (int32_t) (view.ended - want->target) >= 0)
         {
             continue;
@@ -276,11 +274,14 @@ static void
 ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     const ngx_commerce_stock_ref_t *ref, ngx_uint_t empty)
 {
+    uint32_t                   block;
     ngx_commerce_refill_t     *r;
     ngx_commerce_trade_t      *trade;
     ngx_commerce_stock_hold_t  hold;
 
     trade = lease->trade;
+    block = ngx_commerce_zone_draining(trade->zone) ? 0
+                                                    : trade->conf->lease_block;
 
     r = ngx_calloc(sizeof(ngx_commerce_refill_t), trade->log);
     if (r == NULL) {
@@ -288,10 +289,8 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     }
 
     if (ngx_commerce_random((u_char *) &r->lease, sizeof(int64_t)) != NGX_OK
-        || ngx_commerce_stock_refill_begin(trade->zone, ref,
-                                           ngx_commerce_zone_draining(trade->zone)
-                                           ? 0 : trade->conf->lease_block,
-                                           empty, &r->refill)
+        || ngx_commerce_stock_refill_begin(trade->zone, ref, block, empty,
+                                           &r->refill)
            != NGX_OK)
     {
         ngx_free(r);
@@ -299,7 +298,7 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     }
 
     r->lease &= INT64_MAX;
-    r->least = empty ? ngx_commerce_lease_least(lease, ref) : 0;
+    r->empty = empty;
 
     if (r->refill.return_units) {
         hold.lease = r->refill.return_lease;
@@ -310,41 +309,6 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
 
     ngx_queue_insert_tail(&lease->refills, &r->queue);
     ngx_post_event(&lease->flush, &ngx_posted_events);
-}
-
-
-/* What helps at least one of this worker's requests. */
-
-static uint32_t
-ngx_commerce_lease_least(ngx_commerce_lease_t *lease,
-    const ngx_commerce_stock_ref_t *ref)
-{
-    uint32_t                least;
-    ngx_uint_t              i;
-    ngx_queue_t            *q;
-    ngx_commerce_want_t    *want;
-    ngx_commerce_waiter_t  *waiter;
-
-    least = 0;
-
-    for (q = ngx_queue_head(&lease->waiters);
-         q != ngx_queue_sentinel(&lease->waiters);
-         q = ngx_queue_next(q))
-    {
-        waiter = ngx_queue_data(q, ngx_commerce_waiter_t, queue);
-
-        for (i = 0; i < waiter->n; i++) {
-            want = &waiter->wants[i];
-
-            if (want->units && want->ref.index == ref->index
-                && (least == 0 || want->units < least))
-            {
-                least = want->units;
-            }
-        }
-    }
-
-    return least;
 }
 
 
@@ -377,6 +341,8 @@ ngx_commerce_lease_add_return(ngx_commerce_lease_t *lease,
     if (owner) {
         owner->left++;
     }
+
+    ngx_commerce_stock_carry(lease->trade->zone, hold->units);
 
     ngx_queue_insert_tail(&lease->returns, &ret->queue);
     ngx_post_event(&lease->flush, &ngx_posted_events);
@@ -461,9 +427,12 @@ ngx_commerce_lease_return_idle(ngx_commerce_trade_t *trade)
 
 
 void
-ngx_commerce_return_free(ngx_commerce_return_t *ret, ngx_int_t rc)
+ngx_commerce_return_free(ngx_commerce_lease_t *lease,
+    ngx_commerce_return_t *ret, ngx_int_t rc)
 {
     ngx_commerce_give_back_t  *owner;
+
+    ngx_commerce_stock_carry(lease->trade->zone, -(int64_t) ret->hold.units);
 
     owner = ret->owner;
     ngx_free(ret);

@@ -1,6 +1,6 @@
 /*
- * Inside of the lease code: what ngx_commerce_lease.c notes and
- * ngx_commerce_lease_op.c sends.
+ * Inside of the lease code: what ngx_commerce_lease.c notes,
+ * ngx_commerce_lease_build.c writes and ngx_commerce_lease_op.c sends.
  *
  * One lease op is in flight per worker; what comes up meanwhile goes together
  * in the next.  All of it can be run again: the ids of grants and returns are
@@ -13,6 +13,8 @@
 #include "ngx_commerce_engine.h"
 
 
+#define NGX_COMMERCE_LEASE_OP        1024   /* refills or returns in one op */
+
 #define NGX_COMMERCE_RECALLS         256
 #define NGX_COMMERCE_RECALL_WAIT     300    /* msec for others to give back */
 #define NGX_COMMERCE_RECALL_AGAIN    1000   /* msec until they are asked anew */
@@ -22,7 +24,8 @@ typedef struct {
     ngx_queue_t                  queue;
     ngx_commerce_stock_refill_t  refill;
     int64_t                      lease;
-    uint32_t                     least;
+    uint32_t                     least;     /* set when it is sent */
+    ngx_uint_t                   empty;     /* requests wait for it */
     /* the database's answer */
     uint32_t                     granted;
     int32_t                      free;
@@ -69,8 +72,10 @@ struct ngx_commerce_lease_s {
     ngx_event_t                  flush;     /* posted */
     ngx_event_t                  pause;
     ngx_commerce_pg_op_t         op;
+    ngx_uint_t                   most;      /* entries in an op; 0: any */
     ngx_commerce_recall_t        recalls[NGX_COMMERCE_RECALLS];
     unsigned                     busy:1;
+    unsigned                     refills_first:1;
 };
 
 
@@ -79,7 +84,8 @@ void ngx_commerce_lease_wake(ngx_commerce_lease_t *lease);
 void ngx_commerce_lease_add_return(ngx_commerce_lease_t *lease,
     const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold,
     ngx_commerce_give_back_t *owner);
-void ngx_commerce_return_free(ngx_commerce_return_t *ret, ngx_int_t rc);
+void ngx_commerce_return_free(ngx_commerce_lease_t *lease,
+    ngx_commerce_return_t *ret, ngx_int_t rc);
 /* 1: the others were asked, had their time, and nothing came. */
 ngx_uint_t ngx_commerce_lease_recalled(ngx_commerce_lease_t *lease,
     const commerce_uuid_t *variant);
@@ -87,6 +93,12 @@ ngx_uint_t ngx_commerce_lease_recalled(ngx_commerce_lease_t *lease,
 /* ngx_commerce_lease_op.c */
 void ngx_commerce_lease_flush_handler(ngx_event_t *ev);
 void ngx_commerce_lease_drop(ngx_commerce_lease_t *lease);
+void ngx_commerce_refill_free(ngx_commerce_lease_t *lease,
+    ngx_commerce_refill_t *r);
+
+/* ngx_commerce_lease_build.c */
+ngx_int_t ngx_commerce_lease_build(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_conn_t *conn);
 
 
 #endif

@@ -296,6 +296,7 @@ ngx_commerce_order_done(ngx_commerce_pg_op_t *op,
 
     o = op->data;
     call = o->call;
+    ngx_commerce_call_db_time(call, op);
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
         call->replayed = 0;
@@ -355,9 +356,10 @@ ngx_commerce_order_json(ngx_commerce_call_t *call,
     commerce_json_writer_t      w;
     ngx_commerce_order_line_t  *line;
 
-    if (ngx_commerce_token_sign(call->trade->conf->token_keys, "order",
-                                &view->id, token)
-        != NGX_OK)
+    if (!call->staff
+        && ngx_commerce_token_sign(call->trade->conf->token_keys, "order",
+                                   &view->id, token)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -368,8 +370,14 @@ ngx_commerce_order_json(ngx_commerce_call_t *call,
     commerce_json_object_open(&w);
     commerce_json_key(&w, "id");
     commerce_json_uuid(&w, &view->id);
-    commerce_json_key(&w, "token");
-    commerce_json_string(&w, token, NGX_COMMERCE_TOKEN_LEN);
+
+    /* staff act under their own scopes, not as the guest */
+
+    if (!call->staff) {
+        commerce_json_key(&w, "token");
+        commerce_json_string(&w, token, NGX_COMMERCE_TOKEN_LEN);
+    }
+
     commerce_json_key(&w, "state");
     commerce_json_string(&w, view->state.data, view->state.len);
     commerce_json_key(&w, "currency");
@@ -636,6 +644,7 @@ ngx_commerce_cancel_done(ngx_commerce_pg_op_t *op,
     o = op->data;
     call = o->call;
     zone = call->trade->zone;
+    ngx_commerce_call_db_time(call, op);
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
         ngx_commerce_call_failed(call, outcome);

@@ -483,6 +483,7 @@ ngx_commerce_payment_lookup_done(ngx_commerce_pg_op_t *op,
 
     pay = op->data;
     call = pay->call;
+    ngx_commerce_call_db_time(call, op);
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
         ngx_commerce_call_failed(call, pay->uncertain ? NGX_COMMERCE_PG_UNKNOWN

@@ -84,14 +84,5 @@ void ngx_commerce_page_close(commerce_json_writer_t *w,
 void ngx_commerce_catalogue_changed(ngx_commerce_trade_t *trade,
     const commerce_uuid_t *product_id);
 
-/* Time that the database took, for the access log. */
-static ngx_inline void
-ngx_commerce_call_db_time(ngx_commerce_call_t *call, ngx_commerce_pg_op_t *op)
-{
-    if (op->sent) {
-        call->db_usec += (uint64_t) (ngx_current_msec - op->sent) * 1000;
-    }
-}
-
 
 #endif

@@ -4,9 +4,17 @@
  * Three steps, each a transaction of its own: "dying" (new batches refuse at
  * once, running ones drain), the end of its backends where they may be torn,
  * and one segment that locks its rows and sums in later statements.
+ *
+ * One whose rows the database refuses is told in the log once and tried again
+ * after a while: its units stay away, those of others do not wait for it.
  */
 
 #include "ngx_commerce_engine.h"
+
+
+#define NGX_COMMERCE_SETTLE_REFUSED  16
+#define NGX_COMMERCE_SETTLE_WAIT     5000       /* msec, doubles */
+#define NGX_COMMERCE_SETTLE_WAIT_MAX 300000
 
 
 typedef enum {
@@ -29,6 +37,13 @@ typedef struct {
 } ngx_commerce_settle_t;
 
 
+typedef struct {
+    int64_t                     instance;
+    ngx_msec_t                  next;
+    ngx_msec_t                  wait;       /* 0: nobody is here */
+} ngx_commerce_settle_refused_t;
+
+
 static void ngx_commerce_settle_step(ngx_commerce_settle_t *s,
     ngx_commerce_settle_step_e step);
 static ngx_int_t ngx_commerce_settle_build(ngx_commerce_pg_op_t *op,
@@ -40,6 +55,15 @@ static void ngx_commerce_settle_result(ngx_commerce_pg_op_t *op,
 static void ngx_commerce_settle_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
 static void ngx_commerce_settle_end(ngx_commerce_settle_t *s, ngx_int_t rc);
+static ngx_commerce_settle_refused_t *ngx_commerce_settle_find(
+    int64_t instance);
+static void ngx_commerce_settle_refuse(ngx_commerce_settle_t *s,
+    const char *sqlstate);
+
+
+/* of this worker; where it is full, the one that waits longest makes room */
+static ngx_commerce_settle_refused_t
+    ngx_commerce_settle_refused[NGX_COMMERCE_SETTLE_REFUSED];
 
 
 ngx_int_t
@@ -47,7 +71,15 @@ ngx_commerce_settle(ngx_commerce_trade_t *trade, ngx_commerce_pg_pool_t *pool,
     int64_t instance, ngx_msec_t ttl, void (*done)(void *data, ngx_int_t rc),
     void *data)
 {
-    ngx_commerce_settle_t  *s;
+    ngx_commerce_settle_t          *s;
+    ngx_commerce_settle_refused_t  *refused;
+
+    refused = ngx_commerce_settle_find(instance);
+
+    if (refused && (ngx_msec_int_t) (refused->next - ngx_current_msec) > 0) {
+        done(data, NGX_ERROR);
+        return NGX_OK;
+    }
 
     s = ngx_calloc(sizeof(ngx_commerce_settle_t), trade->log);
     if (s == NULL) {
@@ -183,7 +215,8 @@ static void
 ngx_commerce_settle_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate)
 {
-    ngx_commerce_settle_t  *s;
+    ngx_commerce_settle_t          *s;
+    ngx_commerce_settle_refused_t  *refused;
 
     s = op->data;
 
@@ -196,6 +229,13 @@ ngx_commerce_settle_done(ngx_commerce_pg_op_t *op,
             /* a backend of its own does not end by itself */
             ngx_commerce_settle_step(s, NGX_COMMERCE_SETTLE_END_BACKENDS);
             return;
+        }
+
+        if (outcome == NGX_COMMERCE_PG_FAILED
+            && (ngx_strncmp(sqlstate, "22", 2) == 0
+                || ngx_strncmp(sqlstate, "23", 2) == 0))
+        {
+            ngx_commerce_settle_refuse(s, sqlstate);
         }
 
         ngx_commerce_settle_end(s, NGX_ERROR);
@@ -215,6 +255,11 @@ ngx_commerce_settle_done(ngx_commerce_pg_op_t *op,
         return;
 
     case NGX_COMMERCE_SETTLE_UNITS:
+        refused = ngx_commerce_settle_find(s->instance);
+        if (refused) {
+            refused->wait = 0;
+        }
+
         ngx_commerce_count(s->trade->zone, NGX_COMMERCE_C_SETTLED, 1);
         ngx_log_error(NGX_LOG_NOTICE, s->trade->log, 0,
                       "commerce: instance %L is settled", s->instance);
@@ -235,4 +280,57 @@ ngx_commerce_settle_end(ngx_commerce_settle_t *s, ngx_int_t rc)
     ngx_free(s);
 
     done(data, rc);
+}
+
+
+static ngx_commerce_settle_refused_t *
+ngx_commerce_settle_find(int64_t instance)
+{
+    ngx_uint_t                      i;
+    ngx_commerce_settle_refused_t  *refused;
+
+    for (i = 0; i < NGX_COMMERCE_SETTLE_REFUSED; i++) {
+        refused = &ngx_commerce_settle_refused[i];
+
+        if (refused->wait && refused->instance == instance) {
+            return refused;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_commerce_settle_refuse(ngx_commerce_settle_t *s, const char *sqlstate)
+{
+    ngx_uint_t                      i;
+    ngx_commerce_settle_refused_t  *refused, *other;
+
+    refused = ngx_commerce_settle_find(s->instance);
+
+    if (refused == NULL) {
+        refused = &ngx_commerce_settle_refused[0];
+
+        for (i = 1; i < NGX_COMMERCE_SETTLE_REFUSED; i++) {
+            other = &ngx_commerce_settle_refused[i];
+
+            if (refused->wait && (other->wait == 0
+                                  || other->wait > refused->wait))
+            {
+                refused = other;
+            }
+        }
+
+        refused->instance = s->instance;
+        refused->wait = NGX_COMMERCE_SETTLE_WAIT;
+
+        ngx_log_error(NGX_LOG_CRIT, s->trade->log, 0,
+                      "commerce: instance %L cannot be settled, its unused "
+                      "units stay away, see commerce.stock_audit, "
+                      "SQLSTATE %s", s->instance, sqlstate);
+    }
+
+    refused->next = ngx_current_msec + refused->wait;
+    refused->wait = ngx_min(2 * refused->wait, NGX_COMMERCE_SETTLE_WAIT_MAX);
 }

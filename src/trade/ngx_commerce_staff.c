@@ -2,8 +2,6 @@
 
 #include "ngx_commerce_engine.h"
 
-#include <openssl/crypto.h>
-
 
 #define NGX_COMMERCE_API_KEYS        64     /* a power of two */
 #define NGX_COMMERCE_API_KEY_FRESH   5000   /* milliseconds */
@@ -135,12 +133,12 @@ ngx_commerce_staff_cached(ngx_commerce_call_t *call,
     }
 
     if ((ngx_msec_int_t) (key->until - ngx_current_msec) <= 0) {
-        OPENSSL_cleanse(key, sizeof(ngx_commerce_api_key_t));
+        ngx_commerce_wipe(key, sizeof(ngx_commerce_api_key_t));
         return NGX_DECLINED;
     }
 
-    if (CRYPTO_memcmp(key->digest, staff->digest, NGX_COMMERCE_DIGEST_LEN)
-        != 0)
+    if (!ngx_commerce_equal(key->digest, staff->digest,
+                            NGX_COMMERCE_DIGEST_LEN))
     {
         return NGX_DECLINED;
     }
@@ -178,7 +176,7 @@ ngx_commerce_staff_keep(ngx_commerce_call_t *call,
 
     key = ngx_commerce_staff_slot(call->trade, staff->digest);
 
-    OPENSSL_cleanse(key, sizeof(ngx_commerce_api_key_t));
+    ngx_commerce_wipe(key, sizeof(ngx_commerce_api_key_t));
 
     ngx_memcpy(key->digest, staff->digest, NGX_COMMERCE_DIGEST_LEN);
     key->id = staff->id;
@@ -258,6 +256,8 @@ ngx_commerce_staff_done(ngx_commerce_pg_op_t *op,
 
     call->data = NULL;
 
+    ngx_commerce_call_db_time(call, op);
+
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
         ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
         return;
@@ -284,6 +284,8 @@ ngx_commerce_staff_decide(ngx_commerce_call_t *call,
 {
     u_char  *p;
 
+    static ngx_str_t  stock = ngx_string("stock:write");
+
     if (!ngx_commerce_staff_may(&staff->scopes, &call->scope)) {
         ngx_commerce_staff_forbid(call);
         return;
@@ -300,6 +302,9 @@ ngx_commerce_staff_decide(ngx_commerce_call_t *call,
     p = ngx_cpymem(p, staff->name.data, staff->name.len);
     call->actor.len = (size_t) (p - call->actor.data);
     call->actor_id = staff->id;
+
+    call->staff = 1;
+    call->may_stock = ngx_commerce_staff_may(&staff->scopes, &stock);
 
     call->proceed(call);
 }

@@ -44,6 +44,7 @@ static const ngx_uint_t  ngx_commerce_order_statements[] = {
 
 static const ngx_uint_t  ngx_commerce_lease_statements[] = {
     NGX_COMMERCE_SQL_FENCE,
+    NGX_COMMERCE_SQL_LOCK_STOCK,
     NGX_COMMERCE_SQL_RETURN,
     NGX_COMMERCE_SQL_GRANT,
     NGX_COMMERCE_SQL_GRANTED,

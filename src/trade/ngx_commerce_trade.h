@@ -20,6 +20,10 @@
 #include "ngx_commerce_token.h"
 
 
+/* A worker has no more fence rows for its order connections. */
+#define NGX_COMMERCE_ORDER_CONNECTIONS  32
+
+
 /* Values of the directives; filled by http/, one for the configuration. */
 typedef struct {
     ngx_commerce_zone_t        *zone;
@@ -129,6 +133,8 @@ struct ngx_commerce_call_s {
     /* who calls, set by guard_staff: "key:<name>" and the key's id */
     ngx_str_t                   actor;
     commerce_uuid_t             actor_id;
+    unsigned                    staff:1;
+    unsigned                    may_stock:1;    /* has "stock:write" too */
 
     /* for variables and metrics */
     commerce_uuid_t             order_id;

@@ -416,7 +416,8 @@ test_variants(void)
         if (ngx_commerce_stock_refill_begin(&zone, &item.ref, 1, 0, &refill)
             == NGX_OK)
         {
-            ngx_commerce_stock_refill_end(&zone, &refill, 1000 + i, 1, 0, 0, 0, &left);
+            ngx_commerce_stock_refill_end(&zone, &refill, 1000 + i, 1, 0, 0, 0,
+                                          &left);
         }
     }
 
@@ -512,6 +513,16 @@ test_pool(void)
     ok(left.units == 15, "a new lease replaces it");
     ok(ngx_commerce_stock_put_back(&a, &ref, &hold) == NGX_DECLINED,
        "units of a lease that is gone are not put back");
+    activity = ngx_commerce_zone_activity(&b);
+    ngx_commerce_stock_carry(&a, hold.units);
+    ok(ngx_commerce_zone_in_hand(&b) == 5
+       && ngx_commerce_zone_activity(&b) != activity,
+       "on their way back they count as in hand");
+    activity = ngx_commerce_zone_activity(&b);
+    ngx_commerce_stock_carry(&a, -(int64_t) hold.units);
+    ok(ngx_commerce_zone_in_hand(&b) == 0
+       && ngx_commerce_zone_activity(&b) != activity,
+       "until they are there");
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(view.units == 4 && ngx_commerce_zone_in_hand(&a) == 0,
        "their caller has them, the pool has not");
@@ -554,10 +565,29 @@ test_pool(void)
     fake_msec += 1000;
     ngx_commerce_stock_look(&a, &ref, &view);
     ngx_commerce_stock_look(&b, &ref, &view);
-    ok(view.sold_out, "after a second one probe goes, the others wait");
-    fake_msec += 1000;
+    ok(view.sold_out && view.probe_due,
+       "after a second a probe is due, however many look");
+    ok(ngx_commerce_stock_probe(&b, &ref) && !ngx_commerce_stock_probe(&a, &ref)
+       && !ngx_commerce_stock_probe(&b, &ref), "one goes");
+    ngx_commerce_stock_look(&a, &ref, &view);
+    ok(view.sold_out && !view.probe_due, "for the others it stays sold out");
+    fake_msec += 1001;
+    ngx_commerce_stock_look(&a, &ref, &view);
+    ok(view.probe_due && ngx_commerce_stock_probe(&a, &ref),
+       "another one goes a second later");
+    ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, 0, &left);
     ngx_commerce_stock_look(&b, &ref, &view);
-    ok(!view.sold_out, "and another one a second later");
+    ok(view.sold_out && !view.probe_due, "which finds nothing");
+    ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
+    ngx_commerce_stock_refill_end(&a, &refill, 53, 1, 0, 1, 0, &left);
+    ngx_commerce_stock_look(&b, &ref, &view);
+    ok(!view.sold_out && !ngx_commerce_stock_probe(&b, &ref),
+       "or a unit: that clears it");
+    ok(ngx_commerce_stock_empty(&a, ref.index, &hold, &id) == NGX_OK
+       && hold.lease == 53, "the unit goes back");
+    ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &refill);
+    ngx_commerce_stock_refill_end(&a, &refill, 0, 0, 0, 0, 0, &left);
     ngx_commerce_stock_news(&b, NULL);
     ngx_commerce_stock_look(&a, &ref, &view);
     ok(!view.sold_out, "news clear it");
@@ -572,6 +602,8 @@ test_pool(void)
     ok(ngx_commerce_stock_take(&a, &ref, 1, &other) == NGX_DECLINED
        && ngx_commerce_stock_empty(&a, ref.index, &other, &id)
           == NGX_DECLINED, "an instance in doubt sells nothing");
+    ngx_commerce_stock_look(&a, &ref, &view);
+    ok(view.units == 0, "and shows nothing");
     ngx_commerce_zone_adopt(&b, 2);
     ngx_commerce_stock_refill_begin(&a, &ref, 4, 0, &second);
     ngx_commerce_stock_refill_end(&a, &refill, 61, 10, 5, 0, 0, &left);
@@ -749,7 +781,8 @@ refill_one(ngx_commerce_zone_t *zone, ngx_commerce_stock_ref_t *ref,
 
     id = grant(refill.instance, n, units, refill.extra, &granted, &left_free);
 
-    ngx_commerce_stock_refill_end(zone, &refill, id, granted, left_free, 0, 0, &left);
+    ngx_commerce_stock_refill_end(zone, &refill, id, granted, left_free, 0, 0,
+                                  &left);
     if (left.units) {
         give_back(left.lease, left.units);
     }

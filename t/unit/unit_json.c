@@ -10,6 +10,7 @@ int
 main(void)
 {
     unit_json_reader();
+    unit_json_limited();
     unit_json_bind();
     unit_json_writer();
 

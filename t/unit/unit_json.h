@@ -9,6 +9,7 @@
 
 
 void unit_json_reader(void);
+void unit_json_limited(void);
 void unit_json_bind(void);
 void unit_json_writer(void);
 
