@@ -100,7 +100,7 @@ ngx_uint_t ngx_commerce_zone_live(ngx_commerce_zone_t *zone);
 /* Names this zone's nginx master: the first proposal that is not 0 stays. */
 int64_t ngx_commerce_zone_master(ngx_commerce_zone_t *zone, int64_t proposal);
 
-/* From now on nobody stocks up: grants are for need only.  No way back. */
+/* Nobody stocks up any more: grants are for need only, until a reload. */
 void ngx_commerce_zone_drain(ngx_commerce_zone_t *zone);
 ngx_uint_t ngx_commerce_zone_draining(ngx_commerce_zone_t *zone);
 

@@ -17,6 +17,9 @@ ngx_commerce_zone_new_generation(ngx_commerce_zone_t *zone)
 
     zone->generation = ngx_commerce_add(&zone->sh->generation, 1);
 
+    /* who reloads after a drain wants to go on */
+    ngx_commerce_store(&zone->sh->draining, 0);
+
     if (ngx_process != NGX_PROCESS_SINGLE) {
         return;
     }

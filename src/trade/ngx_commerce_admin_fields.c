@@ -230,14 +230,6 @@ ngx_commerce_product_check(const commerce_json_t *doc, ngx_uint_t row,
                            "and not look like an id");
     }
 
-    if (fields->category.data
-        && !ngx_commerce_name_valid(fields->category.data,
-                                    fields->category.len))
-    {
-        ngx_commerce_fault(errors, "", "category", "invalid",
-                           "must be of a-z, 0-9, \".\", \"_\" and \"-\"");
-    }
-
     if (fields->variants) {
         ngx_commerce_product_variants_check(fields->variants, errors);
     }
