@@ -154,7 +154,7 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;
     }
 
-    if (trade->calls
+    if ((trade->calls || ngx_commerce_zone_own_hand(trade->zone))
         && (ngx_msec_int_t) (e->deadline - ngx_current_msec) > 0)
     {
         ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);

@@ -23,6 +23,11 @@
 /* msec that requests wait for a database that was there a moment ago */
 #define NGX_COMMERCE_AWAY          1000
 
+/* a refill behind a locked row holds up all others of its worker */
+#define NGX_COMMERCE_LEASE_SETTINGS                                           \
+    "plan_cache_mode=force_generic_plan,enable_seqscan=off,jit=off,"          \
+    "lock_timeout=500ms,statement_timeout=30s,"                               \
+    "idle_in_transaction_session_timeout=10s"
 #define NGX_COMMERCE_READ_SETTINGS                                            \
     "jit=off,statement_timeout=5s,default_transaction_read_only=on"
 
@@ -128,7 +133,7 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
                         NGX_COMMERCE_SLOT_LEASES,
                         ngx_commerce_lease_statements,
                         ngx_commerce_n(ngx_commerce_lease_statements),
-                        NGX_COMMERCE_WRITE_SETTINGS);
+                        NGX_COMMERCE_LEASE_SETTINGS);
 
     trade->reads = ngx_commerce_trade_pool(trade, "reads",
                        conf->read_connections, conf->pipeline_depth,
