@@ -299,7 +299,7 @@ ngx_http_commerce_init_main_conf(ngx_conf_t *cf, void *conf)
 
     ngx_conf_init_msec_value(ccf->server.connect_timeout, 5000);
     ngx_conf_init_msec_value(ccf->server.timeout, 10000);
-    ngx_conf_init_uint_value(ccf->connections, 2);
+    ngx_conf_init_uint_value(ccf->connections, 1);
     ngx_conf_init_uint_value(ccf->read_connections, 2);
     ngx_conf_init_uint_value(ccf->pipeline_depth, 8);
     ngx_conf_init_uint_value(ccf->batch, 128);

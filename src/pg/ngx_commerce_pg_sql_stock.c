@@ -236,11 +236,12 @@ const ngx_commerce_pg_statement_t
        variant at a time, else both would be cut from the same units */
     [NGX_COMMERCE_SQL_GRANT] = { "grant",
         "WITH me AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
-        "n AS MATERIALIZED (SELECT greatest(count(*), 1)::int4 AS n "
+        "n AS MATERIALIZED (SELECT CASE WHEN count(*) > 1 "
+        "THEN 2 * count(*) ELSE 1 END::int4 AS n "
         "FROM commerce.instance WHERE state = 'live'), "
         "g AS MATERIALIZED (SELECT a.id, s.variant_id, s.location_id, "
         "CASE WHEN s.free >= a.need THEN a.need "
-        "+ least(a.extra, (s.free - a.need) / (2 * n.n)) ELSE s.free END "
+        "+ least(a.extra, (s.free - a.need) / n.n) ELSE s.free END "
         "AS units_ FROM (SELECT DISTINCT ON (variant_id) * "
         "FROM unnest($3::int8[], $4::uuid[], $5::int4[], $6::int4[], "
         "$7::int4[]) a(id, variant_id, need, least_, extra) "
