@@ -66,7 +66,7 @@ for my $limit (1, 7, 25, 100) {
 
 my ($pages, @cups) = pages('category=Cups%20%26%20more&limit=3');
 is(scalar @cups, 8, 'category filters');
-is(scalar(grep { ($_->{category} // '') ne 'Cups & more' } @cups), 0, 'rightly');
+is(scalar(grep { $_->{category} ne 'Cups & more' } @cups), 0, 'rightly');
 (undef, my @none) = pages('category=cups%20%26%20more');
 is(scalar @none, 0, 'categories are compared as they are');
 
