@@ -73,6 +73,9 @@ SKIP: {
     spew("$dir/key-$_", ("k$_" x 32), 0600) for 1 .. 9;
     spew("$dir/nginx.conf", $text);
 
+    my $env = Commerce::Test::Nginx::environment();
+    local @ENV{keys %$env} = values %$env;
+
     my ($rc, $output) = run_command($nginx->binary, '-p', "$dir/", '-e',
         "$dir/error.log", '-t', '-c', "$dir/nginx.conf");
 
