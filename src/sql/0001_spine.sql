@@ -165,8 +165,14 @@ CREATE TABLE commerce.orders (
     tax         bigint NOT NULL DEFAULT 0,
     shipping    bigint NOT NULL DEFAULT 0,
     total       bigint NOT NULL,
+    -- the part of "tax" that prices contain: total = subtotal - discount
+    -- + shipping + tax - tax_included
+    tax_included bigint NOT NULL DEFAULT 0,
+    refunded    bigint NOT NULL DEFAULT 0,
     email       text,
     delivery    jsonb,                  -- address and method as given
+    cart_id     uuid,
+    coupon_code text,
     created_at  timestamptz NOT NULL DEFAULT now(),
     expires_at  timestamptz NOT NULL
 ) WITH (fillfactor = 90);
@@ -182,7 +188,15 @@ CREATE TABLE commerce.order_line (
     quantity    integer NOT NULL CHECK (quantity > 0),
     restocked   integer NOT NULL DEFAULT 0
                 CHECK (restocked BETWEEN 0 AND quantity),
+    fulfilled   integer NOT NULL DEFAULT 0
+                CHECK (fulfilled BETWEEN 0 AND quantity),
+    refunded    integer NOT NULL DEFAULT 0
+                CHECK (refunded BETWEEN 0 AND quantity),
     unit_price  bigint NOT NULL,
+    -- shares of the order's discount and tax
+    discount    bigint NOT NULL DEFAULT 0,
+    tax         bigint NOT NULL DEFAULT 0,
+    tax_included boolean NOT NULL DEFAULT false,
     sku         text COLLATE "C" NOT NULL,
     title       text NOT NULL,
     PRIMARY KEY (order_id, line_no)
@@ -195,8 +209,12 @@ CREATE TABLE commerce.payment (
     idem        uuid NOT NULL UNIQUE,
     fingerprint uuid NOT NULL,
     provider    text NOT NULL,
-    state       text NOT NULL CHECK (state IN ('succeeded', 'declined')),
+    -- refund_due: the money came when the order could not take it any more
+    state       text NOT NULL CHECK (state IN ('pending', 'succeeded',
+                                               'declined', 'refund_due')),
     amount      bigint NOT NULL,
+    refunded    bigint NOT NULL DEFAULT 0
+                CHECK (refunded BETWEEN 0 AND amount),
     currency    text NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
