@@ -52,54 +52,6 @@ const ngx_commerce_pg_statement_t
         "SELECT id, $2::int4 FROM i ON CONFLICT DO NOTHING) "
         "SELECT count(*) FROM i" },
 
-    /*
-     * $1 instance, $2 slot, $3 seconds of hold; per order $4 id, $5 idem,
-     * $6 fingerprint, $7 currency, $8 subtotal, $9 total, $10 email,
-     * $11 delivery; per line $12 number of its order, $13 line_no,
-     * $14 variant, $15 lease, $16 quantity, $17 unit price, $18 version.
-     *
-     * Row n = 0: the time of the transaction and of expiry.  Other rows are
-     * refused orders: 1 instance not live, 2 a line without its lease,
-     * 3 a variant's version has moved, 4 the key exists.
-     */
-    [NGX_COMMERCE_SQL_CHECKOUT] = { "checkout",
-        "WITH fence AS MATERIALIZED (" ngx_commerce_sql_fenced "), "
-        "l AS MATERIALIZED ("
-        "SELECT l.*, v.sku, v.title, v.id IS NULL AS stale, "
-        "(SELECT x.instance_id = $1::int8 AND x.variant_id = l.variant_id "
-        "AND x.closed_at IS NULL FROM commerce.lease x "
-        "WHERE x.id = l.lease_id) IS NOT TRUE AS loose "
-        "FROM unnest($12::int4[], $13::int2[], $14::uuid[], $15::int8[], "
-        "$16::int4[], $17::int8[], $18::int4[]) l(n, line_no, variant_id, "
-        "lease_id, quantity, unit_price, version) "
-        "LEFT JOIN commerce.variant v ON v.id = l.variant_id "
-        "AND v.version = l.version), "
-        "bad AS MATERIALIZED (SELECT n, bool_or(loose) AS loose FROM l "
-        "WHERE stale OR loose GROUP BY n), "
-        "o AS MATERIALIZED (SELECT o.* FROM unnest($4::uuid[], $5::uuid[], "
-        "$6::uuid[], $7::text[], $8::int8[], $9::int8[], $10::text[], "
-        "$11::text[]) WITH ORDINALITY o(id, idem, fingerprint, currency, "
-        "subtotal, total, email, delivery, n) "
-        "WHERE EXISTS (SELECT FROM fence) "
-        "AND o.n NOT IN (SELECT b.n FROM bad b)), "
-        "ins AS (INSERT INTO commerce.orders (id, idem, fingerprint, "
-        "instance_id, currency, subtotal, total, email, delivery, expires_at) "
-        "SELECT id, idem, fingerprint, $1::int8, currency, subtotal, total, "
-        "email, delivery::jsonb, now() + make_interval(secs => $3::int4) "
-        "FROM o ORDER BY idem ON CONFLICT (idem) DO NOTHING RETURNING id), "
-        "lin AS (INSERT INTO commerce.order_line (order_id, line_no, "
-        "variant_id, lease_id, quantity, unit_price, sku, title) "
-        "SELECT k.id, l.line_no, l.variant_id, l.lease_id, l.quantity, "
-        "l.unit_price, l.sku, l.title FROM (SELECT o.id, o.n::int4 AS n "
-        "FROM ins JOIN o USING (id)) k JOIN l USING (n)) "
-        "SELECT 0 AS n, 0 AS code, now() AS created_at, "
-        "now() + make_interval(secs => $3::int4) AS expires_at UNION ALL "
-        "SELECT u.n::int4, CASE WHEN NOT EXISTS (SELECT FROM fence) THEN 1 "
-        "WHEN b.loose THEN 2 WHEN b.n IS NOT NULL THEN 3 ELSE 4 END, "
-        "NULL, NULL FROM unnest($4::uuid[]) WITH ORDINALITY u(id, n) "
-        "LEFT JOIN bad b ON b.n = u.n "
-        "WHERE u.id NOT IN (SELECT id FROM ins)" },
-
     /* $1 keys; after the batch that was refused or lost */
     [NGX_COMMERCE_SQL_ORDER_BY_KEY] = { "order_by_key",
         "SELECT k.n::int4, o.id, o.fingerprint, "

@@ -12,7 +12,6 @@
 /* ngx_commerce_pg_sql_stock.c: orders, stock, instances */
 enum {
     NGX_COMMERCE_SQL_FENCE = 0,
-    NGX_COMMERCE_SQL_CHECKOUT,
     NGX_COMMERCE_SQL_ORDER_BY_KEY,
     NGX_COMMERCE_SQL_ORDER,
     NGX_COMMERCE_SQL_ORDER_LINES,
@@ -60,10 +59,24 @@ enum {
     NGX_COMMERCE_SQL_CATALOGUE_END
 };
 
+/* ngx_commerce_pg_sql_checkout.c */
+#define NGX_COMMERCE_SQL_CHECKOUTS  96
+
+enum {
+    NGX_COMMERCE_SQL_CHECKOUT = NGX_COMMERCE_SQL_CHECKOUTS,
+    NGX_COMMERCE_SQL_CHECKOUT_WHOLE,
+    NGX_COMMERCE_SQL_CLAIM_LOCK,
+    NGX_COMMERCE_SQL_CLAIM,
+    NGX_COMMERCE_SQL_UNCLAIM,
+    NGX_COMMERCE_SQL_CHECKOUT_END
+};
+
 extern const ngx_commerce_pg_statement_t
     ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_catalogue[
     NGX_COMMERCE_SQL_CATALOGUE_END - NGX_COMMERCE_SQL_CATALOGUE];
+extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
+    NGX_COMMERCE_SQL_CHECKOUT_END - NGX_COMMERCE_SQL_CHECKOUTS];
 
 
 /* NULL for a number that is none. */
@@ -77,6 +90,10 @@ ngx_commerce_pg_statement(ngx_uint_t n)
     if (n >= NGX_COMMERCE_SQL_CATALOGUE && n < NGX_COMMERCE_SQL_CATALOGUE_END)
     {
         return &ngx_commerce_pg_sql_catalogue[n - NGX_COMMERCE_SQL_CATALOGUE];
+    }
+
+    if (n >= NGX_COMMERCE_SQL_CHECKOUTS && n < NGX_COMMERCE_SQL_CHECKOUT_END) {
+        return &ngx_commerce_pg_sql_checkout[n - NGX_COMMERCE_SQL_CHECKOUTS];
     }
 
     return NULL;

@@ -7,6 +7,7 @@
 
 
 #define NGX_COMMERCE_RATE_WINDOW    1000    /* msec since the last refill */
+#define NGX_COMMERCE_RATE_AHEAD     250     /* msec that a stock-up lasts */
 #define NGX_COMMERCE_EXTRA_BLOCKS   64
 
 
@@ -104,24 +105,29 @@ done:
 }
 
 
-/* Twice what went since the last refill, when that was lately. */
+/*
+ * What goes in a while at the rate since the last refill, when that was lately;
+ * twice what went at least.
+ */
 
 static uint32_t
 ngx_commerce_stock_extra(ngx_commerce_slot_t *slot, uint32_t block)
 {
-    uint64_t  extra, most, granted, units;
+    uint64_t    extra, most, granted, units, gone;
+    ngx_msec_t  since;
 
     extra = block;
 
-    if (slot->refill_ended
-        && ngx_commerce_stock_since(&slot->refill_ended)
-           < NGX_COMMERCE_RATE_WINDOW)
-    {
+    if (slot->refill_ended) {
+        since = ngx_commerce_stock_since(&slot->refill_ended);
         granted = ngx_commerce_load(&slot->last_grant);
         units = ngx_commerce_pool_units(ngx_commerce_load(&slot->pool));
 
-        if (granted > units && 2 * (granted - units) > extra) {
-            extra = 2 * (granted - units);
+        if (since < NGX_COMMERCE_RATE_WINDOW && granted > units) {
+            gone = granted - units;
+            extra = ngx_max(extra, 2 * gone);
+            extra = ngx_max(extra, gone * NGX_COMMERCE_RATE_AHEAD
+                                   / ngx_max(since, 1));
         }
     }
 

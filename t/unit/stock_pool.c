@@ -498,6 +498,7 @@ test_pool(void)
     ngx_commerce_stock_sold(&b, &other);
     ok(ngx_commerce_zone_in_hand(&a) == 7, "what is sold has left the hand");
 
+    fake_msec += 200;
     ok(ngx_commerce_stock_refill_begin(&a, &ref, 4, 1, &refill) == NGX_OK
        && refill.return_lease == 50 && refill.return_units == 8
        && refill.extra == 18,
@@ -509,6 +510,8 @@ test_pool(void)
 
     ngx_commerce_stock_take(&a, &ref, 5, &hold);
     ngx_commerce_stock_refill_begin(&b, &ref, 4, 0, &refill);
+    ok(refill.extra == 256, "what goes fast is stocked up for a while, but"
+       " never by more than 64 blocks");
     ngx_commerce_stock_refill_end(&b, &refill, 52, 4, 80, 0, 0, &left);
     ok(left.units == 15, "a new lease replaces it");
     ok(ngx_commerce_stock_put_back(&a, &ref, &hold) == NGX_DECLINED,
