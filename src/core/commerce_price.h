@@ -6,7 +6,8 @@
  * unit, once for each line (and once for shipping), never on a sum.  A discount
  * is allocated over the lines in proportion to their totals, down, and the
  * units that are left go one each to the largest remainders, the first line
- * first: the shares sum exactly.
+ * first: the shares sum exactly.  A percentage off is one product, of the
+ * subtotal, and then allocated like any other discount.
  */
 
 #ifndef COMMERCE_PRICE_H
@@ -20,7 +21,8 @@
 
 typedef enum {
     COMMERCE_DISCOUNT_NONE = 0,
-    COMMERCE_DISCOUNT_PERCENT,          /* value: millionths of the subtotal */
+    COMMERCE_DISCOUNT_PERCENT,          /* value: millionths of the subtotal,
+                                           at most ONE */
     COMMERCE_DISCOUNT_FIXED,            /* value: minor units, at most the
                                            subtotal */
     COMMERCE_DISCOUNT_FREE_SHIPPING
@@ -62,15 +64,17 @@ typedef struct {
 
 
 /*
- * Fills every "out".  COMMERCE_ERROR, and nothing is to be used: a quantity
- * below 1, a negative amount or rate, or a result above COMMERCE_MONEY_MAX.
+ * Fills every "out".  COMMERCE_ERROR, and nothing is to be used: more than
+ * COMMERCE_LINES_LIMIT lines, a quantity below 1, a negative amount, a rate
+ * outside its bounds, or an amount or a result above COMMERCE_MONEY_MAX.
  */
 int commerce_price(commerce_price_t *price, commerce_price_line_t *lines,
     size_t n);
 
 /*
  * Shares of "amount" in proportion to weights (none negative), by the rule
- * above; all to zero when every weight is.  shares may be weights.
+ * above; all to zero when every weight is.  shares may be weights.  An error
+ * as for commerce_price(): the weights sum to money too.
  */
 int commerce_price_allocate(int64_t amount, const int64_t *weights,
     int64_t *shares, size_t n);
@@ -78,7 +82,8 @@ int commerce_price_allocate(int64_t amount, const int64_t *weights,
 /*
  * What "quantity" of the line's units cost their buyer, tax on top included,
  * when "before" of them were refunded already: portions of one line sum
- * exactly to the whole.
+ * exactly to the whole.  The first k of q units of a line that cost c are
+ * (2 * c * k + q) / (2 * q), down; a portion is the difference of two such.
  */
 int commerce_price_portion(const commerce_price_line_t *line, int64_t before,
     int64_t quantity, int64_t *amount);
