@@ -1,6 +1,6 @@
 /*
  * The registry of prepared statements: every SQL text that a worker runs,
- * in two files by what it is about.
+ * in files by what it is about.
  */
 
 #ifndef NGX_COMMERCE_PG_STATEMENTS_H
@@ -71,12 +71,58 @@ enum {
     NGX_COMMERCE_SQL_CHECKOUT_END
 };
 
+/* ngx_commerce_pg_sql_pricing.c: tax rates, shipping methods, coupons */
+#define NGX_COMMERCE_SQL_PRICING    128
+
+enum {
+    NGX_COMMERCE_SQL_RULES = NGX_COMMERCE_SQL_PRICING,
+    NGX_COMMERCE_SQL_RULES_RATES,
+    NGX_COMMERCE_SQL_RULES_METHODS,
+    NGX_COMMERCE_SQL_TAX_RATE_PAGE,
+    NGX_COMMERCE_SQL_TAX_RATE,
+    NGX_COMMERCE_SQL_PUT_TAX_RATE,
+    NGX_COMMERCE_SQL_DELETE_TAX_RATE,
+    NGX_COMMERCE_SQL_SHIPPING_METHOD_PAGE,
+    NGX_COMMERCE_SQL_SHIPPING_METHOD,
+    NGX_COMMERCE_SQL_PUT_SHIPPING_METHOD,
+    NGX_COMMERCE_SQL_DELETE_SHIPPING_METHOD,
+    NGX_COMMERCE_SQL_COUPON_PAGE,
+    NGX_COMMERCE_SQL_COUPON_ROW,
+    NGX_COMMERCE_SQL_PUT_COUPON,
+    NGX_COMMERCE_SQL_DELETE_COUPON,
+    NGX_COMMERCE_SQL_PRICING_END
+};
+
+/*
+ * Joins the coupon of that code (of whatever case) as "coupon", whose columns
+ * ngx_commerce_coupon_row() reads: select coupon.*.  All are NULL when there
+ * is none.  "code" and "currency" are SQL expressions of type text.
+ */
+#define NGX_COMMERCE_SQL_COUPON(code, currency)                               \
+    "LEFT JOIN LATERAL (SELECT c.id, c.code, c.version, "                     \
+    "CASE c.kind WHEN 'percent' THEN 1 WHEN 'fixed' THEN 2 ELSE 3 END "       \
+        "AS kind, "                                                           \
+    "CASE WHEN NOT c.minimum ? (" currency ") THEN -1 "                       \
+        "WHEN c.kind = 'percent' THEN c.percent WHEN c.kind = 'fixed' "       \
+        "THEN coalesce((c.amounts->>(" currency "))::bigint, -1) ELSE 0 "     \
+        "END::bigint AS value, "                                              \
+    "coalesce((c.minimum->>(" currency "))::bigint, 0) AS minimum, "          \
+    "c.starts_at, c.ends_at, "                                                \
+    "coalesce(greatest(c.limit_total - c.used, 0), -1)::bigint AS left_, "    \
+    "c.active, c.limit_per_customer IS NOT NULL AS per_customer "             \
+    "FROM commerce.coupon c "                                                 \
+    "WHERE lower(c.code) = lower((" code ") COLLATE \"C\")) coupon ON true "
+
+#define NGX_COMMERCE_COUPON_COLUMNS  11
+
 extern const ngx_commerce_pg_statement_t
     ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_catalogue[
     NGX_COMMERCE_SQL_CATALOGUE_END - NGX_COMMERCE_SQL_CATALOGUE];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
     NGX_COMMERCE_SQL_CHECKOUT_END - NGX_COMMERCE_SQL_CHECKOUTS];
+extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_pricing[
+    NGX_COMMERCE_SQL_PRICING_END - NGX_COMMERCE_SQL_PRICING];
 
 
 /* NULL for a number that is none. */
@@ -94,6 +140,8 @@ ngx_commerce_pg_statement(ngx_uint_t n)
 
     if (n >= NGX_COMMERCE_SQL_CHECKOUTS && n < NGX_COMMERCE_SQL_CHECKOUT_END) {
         return &ngx_commerce_pg_sql_checkout[n - NGX_COMMERCE_SQL_CHECKOUTS];
+    if (n >= NGX_COMMERCE_SQL_PRICING && n < NGX_COMMERCE_SQL_PRICING_END) {
+        return &ngx_commerce_pg_sql_pricing[n - NGX_COMMERCE_SQL_PRICING];
     }
 
     return NULL;

@@ -381,6 +381,20 @@ ngx_commerce_zone_master(ngx_commerce_zone_t *zone, int64_t proposal)
 }
 
 
+uint64_t
+ngx_commerce_zone_rules(ngx_commerce_zone_t *zone)
+{
+    return ngx_commerce_load(&zone->sh->rules);
+}
+
+
+void
+ngx_commerce_zone_rules_moved(ngx_commerce_zone_t *zone)
+{
+    (void) ngx_commerce_add(&zone->sh->rules, 1);
+}
+
+
 ngx_uint_t
 ngx_commerce_zone_own_hand(ngx_commerce_zone_t *zone)
 {

@@ -104,6 +104,11 @@ int64_t ngx_commerce_zone_master(ngx_commerce_zone_t *zone, int64_t proposal);
 void ngx_commerce_zone_drain(ngx_commerce_zone_t *zone);
 ngx_uint_t ngx_commerce_zone_draining(ngx_commerce_zone_t *zone);
 
+/* Moves when tax rates or shipping methods may have changed: what a worker
+   read before is old. */
+uint64_t ngx_commerce_zone_rules(ngx_commerce_zone_t *zone);
+void ngx_commerce_zone_rules_moved(ngx_commerce_zone_t *zone);
+
 /* Units that workers have taken from pools and not given an end yet, and
    those on their way back to the database. */
 ngx_uint_t ngx_commerce_zone_in_hand(ngx_commerce_zone_t *zone);

@@ -210,6 +210,7 @@ struct ngx_commerce_zone_sh_s {
     uint64_t                    draining;
     uint64_t                    master;
     uint64_t                    torn;       /* a reset to be told in the log */
+    uint64_t                    rules;
     uint64_t                    gauges[NGX_COMMERCE_GAUGES];
 
     ngx_commerce_mark_t         leader ngx_commerce_aligned;

@@ -4,6 +4,7 @@
  */
 
 #include "ngx_commerce_background.h"
+#include "ngx_commerce_quote.h"
 
 
 #define NGX_COMMERCE_TICK            100    /* msec */
@@ -250,6 +251,11 @@ ngx_commerce_background_notify(void *data, const char *channel,
         return;
     }
 
+    if (payload[0] == 't') {
+        ngx_commerce_rules_forget(bg->trade);
+        return;
+    }
+
     ngx_commerce_catalogue_news(bg->trade, payload);
 }
 
@@ -264,6 +270,7 @@ ngx_commerce_background_listening(void *data, ngx_uint_t ready)
     if (ready) {
         ngx_commerce_catalogue_forget(bg->trade);
         ngx_commerce_stock_news(bg->trade->zone, NULL);
+        ngx_commerce_rules_forget(bg->trade);
     }
 }
 

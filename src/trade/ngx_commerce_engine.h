@@ -22,6 +22,7 @@
 typedef struct ngx_commerce_lease_s       ngx_commerce_lease_t;
 typedef struct ngx_commerce_background_s  ngx_commerce_background_t;
 typedef struct ngx_commerce_exit_s        ngx_commerce_exit_t;
+typedef struct ngx_commerce_rules_s       ngx_commerce_rules_t;
 
 
 struct ngx_commerce_trade_s {
@@ -44,6 +45,8 @@ struct ngx_commerce_trade_s {
     ngx_commerce_background_t  *background; /* ngx_commerce_background.c */
 
     void                       *api_keys;   /* ngx_commerce_staff.c */
+
+    ngx_commerce_rules_t       *rules;      /* ngx_commerce_rules.c */
 
     ngx_commerce_exit_t        *exit;       /* ngx_commerce_exit.c */
 

@@ -19,6 +19,7 @@ struct ngx_commerce_rules_wait_s {
     void                      (*ready)(ngx_commerce_rules_wait_t *wait,
                                        ngx_int_t rc);
     void                       *data;
+    uint64_t                    stamp;      /* the rules' own */
 };
 
 
@@ -53,7 +54,8 @@ typedef struct {
     ngx_str_t                   region;
     ngx_str_t                   method;     /* empty: shipping is 0 */
     ngx_commerce_coupon_t      *coupon;     /* NULL: none */
-    ngx_commerce_stock_item_t **items;      /* one for each line */
+    ngx_commerce_stock_item_t **items;      /* one for each line; all have a
+                                               price in the currency */
     commerce_price_line_t      *lines;      /* quantity set; the rest is not */
     ngx_uint_t                  nlines;
     /* out */
@@ -61,6 +63,8 @@ typedef struct {
     int64_t                     rules;      /* version of the rules that were
                                                used; 0: none was */
     const char                 *reason;     /* a code of the API */
+    const char                 *coupon_reason;  /* NULL: it applies, or there
+                                                   is none */
 } ngx_commerce_quote_t;
 
 
@@ -78,10 +82,22 @@ void ngx_commerce_rules_forget(ngx_commerce_trade_t *trade);
 
 /*
  * With current rules.  A coupon or a method that does not apply is left out
- * of the price, and says so: a cart shows it, a checkout refuses.
+ * of the price, and says so: a cart shows it, a checkout refuses.  Where
+ * neither applies it says METHOD, and "coupon_reason" has the other.
+ *
+ * Reasons: unknown_method; coupon_inactive, coupon_not_started,
+ * coupon_expired, coupon_used_up, coupon_currency, coupon_minimum.  Times are
+ * this worker's: the statement that consumes the coupon judges by its own.
  */
 ngx_commerce_quote_e ngx_commerce_quote(ngx_commerce_trade_t *trade,
     ngx_commerce_quote_t *quote);
+
+/*
+ * The columns that NGX_COMMERCE_SQL_COUPON joins, from column "col" on; text
+ * in "pool".  NGX_DECLINED: there is no such coupon.  NGX_ERROR: no memory.
+ */
+ngx_int_t ngx_commerce_coupon_row(PGresult *res, int row, int col,
+    ngx_pool_t *pool, ngx_commerce_coupon_t *coupon);
 
 
 #endif

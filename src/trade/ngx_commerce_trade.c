@@ -3,6 +3,7 @@
  */
 
 #include "ngx_commerce_engine.h"
+#include "ngx_commerce_quote.h"
 
 
 /* fence slots: unique among the living connections of an instance */
@@ -73,7 +74,10 @@ static const ngx_uint_t  ngx_commerce_read_statements[] = {
     NGX_COMMERCE_SQL_ADMIN_PRODUCT_PAGE,
     NGX_COMMERCE_SQL_STOCK_OF,
     NGX_COMMERCE_SQL_VARIANT_BY_SKU,
-    NGX_COMMERCE_SQL_API_KEY
+    NGX_COMMERCE_SQL_API_KEY,
+    NGX_COMMERCE_SQL_RULES,
+    NGX_COMMERCE_SQL_RULES_RATES,
+    NGX_COMMERCE_SQL_RULES_METHODS
 };
 
 static const ngx_uint_t  ngx_commerce_write_statements[] = {
@@ -154,6 +158,7 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
         || ngx_commerce_checkout_start(trade) != NGX_OK
         || ngx_commerce_payment_start(trade) != NGX_OK
         || ngx_commerce_staff_start(trade) != NGX_OK
+        || ngx_commerce_rules_start(trade) != NGX_OK
         || ngx_commerce_import_lanes(trade) != NGX_OK
         || ngx_commerce_exit_start(trade) != NGX_OK
         || ngx_commerce_background_start(trade) != NGX_OK)
