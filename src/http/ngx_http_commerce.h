@@ -60,6 +60,7 @@ typedef struct {
 #define NGX_HTTP_COMMERCE_BODY      0x02    /* JSON */
 #define NGX_HTTP_COMMERCE_OPTIONAL  0x04    /* the body may be empty */
 #define NGX_HTTP_COMMERCE_NDJSON    0x08    /* rows: the import */
+#define NGX_HTTP_COMMERCE_SUB       0x10    /* {sub} after the suffix */
 
 
 typedef struct {

@@ -53,6 +53,10 @@ static ngx_http_commerce_bounds_t  ngx_http_commerce_hold_bounds =
     { NGX_HTTP_COMMERCE_SEC, 1, 30 * 24 * 3600 };
 static ngx_http_commerce_bounds_t  ngx_http_commerce_lines_bounds =
     { NGX_HTTP_COMMERCE_NUMBER, 1, COMMERCE_LINES_LIMIT };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_carts_bounds =
+    { NGX_HTTP_COMMERCE_NUMBER, 1, 8 };
+static ngx_http_commerce_bounds_t  ngx_http_commerce_lifetime_bounds =
+    { NGX_HTTP_COMMERCE_SEC, 1, 365 * 24 * 3600 };
 static ngx_http_commerce_bounds_t  ngx_http_commerce_json_bounds =
     { NGX_HTTP_COMMERCE_NUMBER, 1, 64 };
 static ngx_http_commerce_bounds_t  ngx_http_commerce_low_stock_bounds =
@@ -181,6 +185,12 @@ static ngx_command_t  ngx_http_commerce_commands[] = {
     ngx_http_commerce_value("commerce_max_lines", max_lines,
                             ngx_http_commerce_lines_bounds),
 
+    ngx_http_commerce_value("commerce_cart_connections", cart_connections,
+                            ngx_http_commerce_carts_bounds),
+
+    ngx_http_commerce_value("commerce_cart_lifetime", cart_lifetime,
+                            ngx_http_commerce_lifetime_bounds),
+
     ngx_http_commerce_value("commerce_json_depth", json_depth,
                             ngx_http_commerce_json_bounds),
 
@@ -277,6 +287,8 @@ ngx_http_commerce_create_main_conf(ngx_conf_t *cf)
     ccf->lease_idle = NGX_CONF_UNSET_MSEC;
     ccf->hold_time = NGX_CONF_UNSET;
     ccf->max_lines = NGX_CONF_UNSET_UINT;
+    ccf->cart_connections = NGX_CONF_UNSET_UINT;
+    ccf->cart_lifetime = NGX_CONF_UNSET;
     ccf->json_depth = NGX_CONF_UNSET_UINT;
     ccf->low_stock = NGX_CONF_UNSET_UINT;
     ccf->guest_checkout = NGX_CONF_UNSET;
@@ -311,6 +323,8 @@ ngx_http_commerce_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_msec_value(ccf->lease_idle, 60000);
     ngx_conf_init_value(ccf->hold_time, 15 * 60);
     ngx_conf_init_uint_value(ccf->max_lines, 100);
+    ngx_conf_init_uint_value(ccf->cart_connections, 1);
+    ngx_conf_init_value(ccf->cart_lifetime, 30 * 24 * 3600);
     ngx_conf_init_uint_value(ccf->json_depth, 8);
     ngx_conf_init_uint_value(ccf->low_stock, 5);
     ngx_conf_init_value(ccf->guest_checkout, 1);

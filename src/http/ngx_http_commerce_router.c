@@ -7,9 +7,12 @@
 
 static const ngx_http_commerce_route_t *ngx_http_commerce_find(
     ngx_http_request_t *r, ngx_uint_t role, ngx_str_t *path, ngx_str_t *id,
-    ngx_uint_t *methods);
+    ngx_str_t *sub, ngx_uint_t *methods);
 static ngx_int_t ngx_http_commerce_match(
-    const ngx_http_commerce_route_t *route, ngx_str_t *path, ngx_str_t *id);
+    const ngx_http_commerce_route_t *route, ngx_str_t *path, ngx_str_t *id,
+    ngx_str_t *sub);
+static ngx_int_t ngx_http_commerce_segment(ngx_commerce_call_t *call,
+    ngx_str_t *src, ngx_str_t *dst, ngx_uint_t decoded);
 static ngx_uint_t ngx_http_commerce_path(ngx_http_request_t *r,
     ngx_str_t *path);
 static ngx_int_t ngx_http_commerce_decode(ngx_str_t *src, ngx_str_t *dst,
@@ -65,6 +68,24 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       NGX_HTTP_COMMERCE_ID_BODY,
       NGX_COMMERCE_OP_PAYMENT_CREATE, ngx_null_string,
       ngx_commerce_guard_order, ngx_commerce_payment_create },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts"), ngx_null_string,
+      NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_CART_CREATE, ngx_null_string,
+      ngx_commerce_guard_none, ngx_commerce_cart_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_CART_GET, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_get },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/lines"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_CART_LINE_ADD, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_line_add },
 
     { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
       ngx_string("/v1/admin/products"), ngx_null_string,
@@ -169,7 +190,7 @@ void
 ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
     ngx_uint_t role)
 {
-    ngx_str_t                         path, id;
+    ngx_str_t                         path, id, sub;
     ngx_uint_t                        methods, decoded;
     ngx_commerce_call_t              *call;
     const ngx_http_commerce_route_t  *route;
@@ -178,6 +199,7 @@ ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
     methods = 0;
     decoded = 1;
     ngx_str_null(&id);
+    ngx_str_null(&sub);
 
     if (role == NGX_HTTP_COMMERCE_DRAIN) {
         route = &ngx_http_commerce_drain_route;
@@ -189,7 +211,7 @@ ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
 
     } else {
         decoded = ngx_http_commerce_path(r, &path);
-        route = ngx_http_commerce_find(r, role, &path, &id, &methods);
+        route = ngx_http_commerce_find(r, role, &path, &id, &sub, &methods);
     }
 
     if (route == NULL) {
@@ -212,39 +234,17 @@ ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
     call->operation = route->operation;
     call->scope = route->scope;
 
-    if (route->flags & NGX_HTTP_COMMERCE_ID) {
+    if ((route->flags & NGX_HTTP_COMMERCE_ID)
+        && ngx_http_commerce_segment(call, &id, &call->id, decoded) != NGX_OK)
+    {
+        return;
+    }
 
-        if (decoded) {
-            call->id.data = ngx_pstrdup(call->pool, &id);
-            call->id.len = id.len;
-
-            if (call->id.data == NULL) {
-                ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
-                return;
-            }
-
-        } else {
-            switch (ngx_http_commerce_decode(&id, &call->id, call->pool)) {
-
-            case NGX_OK:
-                break;
-
-            case NGX_DECLINED:
-                ngx_commerce_refuse(call, COMMERCE_BAD_REQUEST,
-                                    "malformed percent-encoding in the path");
-                return;
-
-            default:
-                ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
-                return;
-            }
-        }
-
-        /* nginx chose the location by the path with its dots resolved */
-        if (ngx_http_commerce_has_dots(&call->id)) {
-            ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
-            return;
-        }
+    if ((route->flags & NGX_HTTP_COMMERCE_SUB)
+        && ngx_http_commerce_segment(call, &sub, &call->sub, decoded)
+           != NGX_OK)
+    {
+        return;
     }
 
     if (ngx_http_commerce_target(r, call, route) != NGX_OK) {
@@ -256,11 +256,50 @@ ngx_http_commerce_route(ngx_http_request_t *r, ngx_http_commerce_ctx_t *ctx,
 }
 
 
+/* A part of the path as the use case gets it; NGX_ERROR: refused. */
+
+static ngx_int_t
+ngx_http_commerce_segment(ngx_commerce_call_t *call, ngx_str_t *src,
+    ngx_str_t *dst, ngx_uint_t decoded)
+{
+    ngx_int_t  rc;
+
+    if (decoded) {
+        dst->data = ngx_pstrdup(call->pool, src);
+        dst->len = src->len;
+        rc = dst->data ? NGX_OK : NGX_ERROR;
+
+    } else {
+        rc = ngx_http_commerce_decode(src, dst, call->pool);
+    }
+
+    if (rc == NGX_DECLINED) {
+        ngx_commerce_refuse(call, COMMERCE_BAD_REQUEST,
+                            "malformed percent-encoding in the path");
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return NGX_ERROR;
+    }
+
+    /* nginx chose the location by the path with its dots resolved */
+
+    if (ngx_http_commerce_has_dots(dst)) {
+        ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
 /* NULL with *methods: another method would do. */
 
 static const ngx_http_commerce_route_t *
 ngx_http_commerce_find(ngx_http_request_t *r, ngx_uint_t role,
-    ngx_str_t *path, ngx_str_t *id, ngx_uint_t *methods)
+    ngx_str_t *path, ngx_str_t *id, ngx_str_t *sub, ngx_uint_t *methods)
 {
     ngx_uint_t                        method;
     const ngx_http_commerce_route_t  *route;
@@ -270,7 +309,7 @@ ngx_http_commerce_find(ngx_http_request_t *r, ngx_uint_t role,
     for (route = ngx_http_commerce_routes; route->prefix.len; route++) {
 
         if (route->role != role
-            || ngx_http_commerce_match(route, path, id) != NGX_OK)
+            || ngx_http_commerce_match(route, path, id, sub) != NGX_OK)
         {
             continue;
         }
@@ -288,10 +327,9 @@ ngx_http_commerce_find(ngx_http_request_t *r, ngx_uint_t role,
 
 static ngx_int_t
 ngx_http_commerce_match(const ngx_http_commerce_route_t *route,
-    ngx_str_t *path, ngx_str_t *id)
+    ngx_str_t *path, ngx_str_t *id, ngx_str_t *sub)
 {
-    size_t   rest;
-    u_char  *p;
+    u_char  *p, *last, *slash;
 
     if (path->len < route->prefix.len
         || ngx_memcmp(path->data, route->prefix.data, route->prefix.len) != 0)
@@ -300,26 +338,40 @@ ngx_http_commerce_match(const ngx_http_commerce_route_t *route,
     }
 
     p = path->data + route->prefix.len;
-    rest = path->len - route->prefix.len;
+    last = path->data + path->len;
 
     if (!(route->flags & NGX_HTTP_COMMERCE_ID)) {
-        return rest == 0 ? NGX_OK : NGX_DECLINED;
+        return p == last ? NGX_OK : NGX_DECLINED;
     }
 
-    if (rest <= route->suffix.len
-        || ngx_memcmp(p + rest - route->suffix.len, route->suffix.data,
-                      route->suffix.len)
-           != 0)
+    /* a slash that is part of the id comes as %2F */
+
+    slash = ngx_strlchr(p, last, '/');
+
+    if (slash == NULL) {
+        slash = last;
+    }
+
+    if (slash == p
+        || (size_t) (last - slash) < route->suffix.len
+        || ngx_memcmp(slash, route->suffix.data, route->suffix.len) != 0)
     {
         return NGX_DECLINED;
     }
 
     id->data = p;
-    id->len = rest - route->suffix.len;
+    id->len = slash - p;
 
-    /* a slash that is part of the id comes as %2F */
+    p = slash + route->suffix.len;
 
-    return ngx_strlchr(id->data, id->data + id->len, '/') == NULL
+    if (!(route->flags & NGX_HTTP_COMMERCE_SUB)) {
+        return p == last ? NGX_OK : NGX_DECLINED;
+    }
+
+    sub->data = p;
+    sub->len = last - p;
+
+    return p < last && ngx_strlchr(p, last, '/') == NULL
            ? NGX_OK : NGX_DECLINED;
 }
 
@@ -438,7 +490,8 @@ ngx_http_commerce_target(ngx_http_request_t *r, ngx_commerce_call_t *call,
     }
 
     p = ngx_pnalloc(call->pool, r->method_name.len + 1 + route->prefix.len
-                                + call->id.len + route->suffix.len);
+                                + call->id.len + route->suffix.len
+                                + call->sub.len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -450,6 +503,7 @@ ngx_http_commerce_target(ngx_http_request_t *r, ngx_commerce_call_t *call,
     p = ngx_cpymem(p, route->prefix.data, route->prefix.len);
     p = ngx_cpymem(p, call->id.data, call->id.len);
     p = ngx_cpymem(p, route->suffix.data, route->suffix.len);
+    p = ngx_cpymem(p, call->sub.data, call->sub.len);
 
     call->target.len = p - call->target.data;
 

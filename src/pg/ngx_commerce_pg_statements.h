@@ -115,6 +115,20 @@ enum {
 
 #define NGX_COMMERCE_COUPON_COLUMNS  11
 
+/* ngx_commerce_pg_sql_cart.c */
+#define NGX_COMMERCE_SQL_CARTS  160
+
+enum {
+    NGX_COMMERCE_SQL_CART_CREATE = NGX_COMMERCE_SQL_CARTS,
+    NGX_COMMERCE_SQL_CART_BY_KEY,
+    NGX_COMMERCE_SQL_CART_LOCK,
+    NGX_COMMERCE_SQL_CART_WRITE,
+    NGX_COMMERCE_SQL_CART,
+    NGX_COMMERCE_SQL_CART_LINES,
+    NGX_COMMERCE_SQL_CART_SWEEP,
+    NGX_COMMERCE_SQL_CARTS_END
+};
+
 extern const ngx_commerce_pg_statement_t
     ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_catalogue[
@@ -123,6 +137,8 @@ extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
     NGX_COMMERCE_SQL_CHECKOUT_END - NGX_COMMERCE_SQL_CHECKOUTS];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_pricing[
     NGX_COMMERCE_SQL_PRICING_END - NGX_COMMERCE_SQL_PRICING];
+extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_cart[
+    NGX_COMMERCE_SQL_CARTS_END - NGX_COMMERCE_SQL_CARTS];
 
 
 /* NULL for a number that is none. */
@@ -142,6 +158,10 @@ ngx_commerce_pg_statement(ngx_uint_t n)
         return &ngx_commerce_pg_sql_checkout[n - NGX_COMMERCE_SQL_CHECKOUTS];
     if (n >= NGX_COMMERCE_SQL_PRICING && n < NGX_COMMERCE_SQL_PRICING_END) {
         return &ngx_commerce_pg_sql_pricing[n - NGX_COMMERCE_SQL_PRICING];
+    }
+
+    if (n >= NGX_COMMERCE_SQL_CARTS && n < NGX_COMMERCE_SQL_CARTS_END) {
+        return &ngx_commerce_pg_sql_cart[n - NGX_COMMERCE_SQL_CARTS];
     }
 
     return NULL;

@@ -142,6 +142,7 @@ ngx_commerce_stock_look(ngx_commerce_zone_t *zone,
     view->free = ngx_commerce_load(&slot->free);
     view->own = ngx_commerce_load(&slot->own);
     view->others = ngx_commerce_load(&slot->others);
+    view->elsewhere = ngx_commerce_load(&slot->elsewhere);
     view->refilling = ngx_commerce_mark_holds(zone,
                                              ngx_commerce_load(&slot->refill));
     view->started = ngx_commerce_load(&slot->started);

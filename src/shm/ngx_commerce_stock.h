@@ -77,6 +77,8 @@ typedef struct {
     int64_t                     own;        /* then unused on leases of this
                                                instance, by the rows: in pools,
                                                in hand or on their way back */
+    uint32_t                    elsewhere;  /* on leases of others, when the
+                                               variant's row was read */
     unsigned                    sold_out:1;
     unsigned                    probe_due:1;    /* sold out for 1 s: see
                                                    ngx_commerce_stock_probe() */

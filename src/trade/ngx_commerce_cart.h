@@ -54,7 +54,9 @@ struct ngx_commerce_cart_load_s {
     commerce_uuid_t             id;
     ngx_commerce_cart_t         cart;
     unsigned                    found:1;
-    /* rc: NGX_OK (look at found), NGX_ERROR: the call is refused already */
+    unsigned                    failed:1;
+    /* rc: NGX_OK (look at found); NGX_ERROR: refuse the call with it */
+    commerce_problem_e          problem;
     void                      (*done)(ngx_commerce_cart_load_t *load,
                                       ngx_int_t rc);
     void                       *data;
@@ -62,7 +64,7 @@ struct ngx_commerce_cart_load_s {
 
 
 /* Reads a cart with its lines and its coupon in one round trip.  done() once,
-   perhaps before this returns (the queue is full: refused). */
+   perhaps before this returns (the queue is full). */
 void ngx_commerce_cart_read(ngx_commerce_cart_load_t *load);
 
 

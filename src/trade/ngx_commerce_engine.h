@@ -35,11 +35,13 @@ struct ngx_commerce_trade_s {
     ngx_commerce_pg_pool_t     *leases;     /* grant, return */
     ngx_commerce_pg_pool_t     *reads;      /* any read, pipelined */
     ngx_commerce_pg_pool_t     *writes;     /* admin, cancel: one op a time */
+    ngx_commerce_pg_pool_t     *carts;      /* batches, commit asynchronously */
 
     ngx_commerce_pg_lane_t     *checkouts;  /* ngx_commerce_checkout.c */
     ngx_commerce_pg_lane_t     *lookups;
     ngx_commerce_pg_lane_t     *payments;   /* ngx_commerce_payment.c */
     ngx_commerce_pg_lane_t     *imports[3]; /* ngx_commerce_import.c */
+    ngx_commerce_pg_lane_t     *cart_writes;    /* ngx_commerce_cart_batch.c */
 
     ngx_commerce_lease_t       *lease;      /* ngx_commerce_lease.c */
     ngx_commerce_background_t  *background; /* ngx_commerce_background.c */
@@ -110,6 +112,9 @@ ngx_int_t ngx_commerce_import_lanes(ngx_commerce_trade_t *trade);
 /* ngx_commerce_checkout.c, ngx_commerce_payment.c */
 ngx_int_t ngx_commerce_checkout_start(ngx_commerce_trade_t *trade);
 ngx_int_t ngx_commerce_payment_start(ngx_commerce_trade_t *trade);
+
+/* ngx_commerce_cart_batch.c: a lane on trade->carts */
+ngx_int_t ngx_commerce_cart_start(ngx_commerce_trade_t *trade);
 
 
 /*

@@ -126,6 +126,7 @@ ngx_commerce_exit_begin(ngx_event_t *ev)
     ngx_commerce_pg_pool_hold(trade->leases, 1);
     ngx_commerce_pg_pool_hold(trade->reads, 1);
     ngx_commerce_pg_pool_hold(trade->writes, 1);
+    ngx_commerce_pg_pool_hold(trade->carts, 1);
 
     if (ngx_commerce_zone_outdated(trade->zone)) {
         ngx_commerce_background_stop(trade);
@@ -228,6 +229,7 @@ ngx_commerce_exit_release(ngx_commerce_trade_t *trade)
     ngx_commerce_pg_pool_hold(trade->leases, 0);
     ngx_commerce_pg_pool_hold(trade->reads, 0);
     ngx_commerce_pg_pool_hold(trade->writes, 0);
+    ngx_commerce_pg_pool_hold(trade->carts, 0);
 }
 
 

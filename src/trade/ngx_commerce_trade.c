@@ -11,6 +11,7 @@
 #define NGX_COMMERCE_SLOT_LEASES   32
 #define NGX_COMMERCE_SLOT_WRITES   40
 #define NGX_COMMERCE_SLOT_READS    48
+#define NGX_COMMERCE_SLOT_CARTS    56
 
 /*
  * Generic plans without sequential scans: statements are prepared when the
@@ -29,6 +30,9 @@
     "plan_cache_mode=force_generic_plan,enable_seqscan=off,jit=off,"          \
     "lock_timeout=500ms,statement_timeout=30s,"                               \
     "idle_in_transaction_session_timeout=10s"
+/* for carts alone: what is not on disk yet when the server dies is lost */
+#define NGX_COMMERCE_CART_SETTINGS                                            \
+    NGX_COMMERCE_WRITE_SETTINGS ",synchronous_commit=off"
 #define NGX_COMMERCE_READ_SETTINGS                                            \
     "jit=off,statement_timeout=5s,default_transaction_read_only=on"
 
@@ -77,7 +81,18 @@ static const ngx_uint_t  ngx_commerce_read_statements[] = {
     NGX_COMMERCE_SQL_API_KEY,
     NGX_COMMERCE_SQL_RULES,
     NGX_COMMERCE_SQL_RULES_RATES,
-    NGX_COMMERCE_SQL_RULES_METHODS
+    NGX_COMMERCE_SQL_RULES_METHODS,
+    NGX_COMMERCE_SQL_CART,
+    NGX_COMMERCE_SQL_CART_LINES,
+    NGX_COMMERCE_SQL_CART_BY_KEY
+};
+
+static const ngx_uint_t  ngx_commerce_cart_statements[] = {
+    NGX_COMMERCE_SQL_CART_CREATE,
+    NGX_COMMERCE_SQL_CART_LOCK,
+    NGX_COMMERCE_SQL_CART_WRITE,
+    NGX_COMMERCE_SQL_CART,
+    NGX_COMMERCE_SQL_CART_LINES
 };
 
 static const ngx_uint_t  ngx_commerce_write_statements[] = {
@@ -152,14 +167,22 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
                         ngx_commerce_n(ngx_commerce_write_statements),
                         NGX_COMMERCE_WRITE_SETTINGS);
 
+    trade->carts = ngx_commerce_trade_pool(trade, "carts",
+                       conf->cart_connections, 1, NGX_COMMERCE_SLOT_CARTS,
+                       ngx_commerce_cart_statements,
+                       ngx_commerce_n(ngx_commerce_cart_statements),
+                       NGX_COMMERCE_CART_SETTINGS);
+
     if (trade->orders == NULL || trade->leases == NULL
         || trade->reads == NULL || trade->writes == NULL
+        || trade->carts == NULL
         || ngx_commerce_lease_start(trade) != NGX_OK
         || ngx_commerce_checkout_start(trade) != NGX_OK
         || ngx_commerce_payment_start(trade) != NGX_OK
         || ngx_commerce_staff_start(trade) != NGX_OK
         || ngx_commerce_rules_start(trade) != NGX_OK
         || ngx_commerce_import_lanes(trade) != NGX_OK
+        || ngx_commerce_cart_start(trade) != NGX_OK
         || ngx_commerce_exit_start(trade) != NGX_OK
         || ngx_commerce_background_start(trade) != NGX_OK)
     {
@@ -211,6 +234,7 @@ ngx_commerce_trade_stop(ngx_commerce_trade_t *trade)
     ngx_commerce_lease_stop(trade);
     ngx_commerce_pg_pool_destroy(trade->writes);
     ngx_commerce_pg_pool_destroy(trade->orders);
+    ngx_commerce_pg_pool_destroy(trade->carts);
     ngx_commerce_pg_pool_destroy(trade->reads);
 }
 
@@ -265,17 +289,18 @@ void
 ngx_commerce_trade_gauges(ngx_commerce_trade_t *trade)
 {
     ngx_uint_t                i;
-    ngx_commerce_pg_pool_t   *pools[4];
+    ngx_commerce_pg_pool_t   *pools[5];
     ngx_commerce_pg_stats_t   stats, sum;
 
     pools[0] = trade->orders;
     pools[1] = trade->leases;
     pools[2] = trade->reads;
     pools[3] = trade->writes;
+    pools[4] = trade->carts;
 
     ngx_memzero(&sum, sizeof(ngx_commerce_pg_stats_t));
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 5; i++) {
         ngx_commerce_pg_stats(pools[i], &stats);
         sum.ready += stats.ready;
         sum.connecting += stats.connecting;
@@ -286,7 +311,8 @@ ngx_commerce_trade_gauges(ngx_commerce_trade_t *trade)
 
     sum.waiting += ngx_commerce_pg_lane_load(trade->checkouts)
                    + ngx_commerce_pg_lane_load(trade->lookups)
-                   + ngx_commerce_pg_lane_load(trade->payments);
+                   + ngx_commerce_pg_lane_load(trade->payments)
+                   + ngx_commerce_pg_lane_load(trade->cart_writes);
 
     ngx_commerce_set_worker_gauge(trade->zone, NGX_COMMERCE_W_CONN_READY,
                                   sum.ready);

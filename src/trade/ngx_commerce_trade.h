@@ -44,6 +44,8 @@ typedef struct {
 
     time_t                      hold_time;          /* seconds */
     ngx_uint_t                  max_lines;
+    ngx_uint_t                  cart_connections;   /* per worker */
+    time_t                      cart_lifetime;      /* seconds */
     ngx_uint_t                  json_depth;
     ngx_uint_t                  low_stock;          /* units: "low_stock" */
     ngx_flag_t                  guest_checkout;
@@ -101,6 +103,7 @@ struct ngx_commerce_call_s {
     /* input; the bytes live in call->pool */
     ngx_str_t                   id;         /* {id}, {sku}, {id or slug};
                                                percent-decoded */
+    ngx_str_t                   sub;        /* /v1/carts/{id}/lines/{sub} */
     ngx_str_t                   query;      /* arguments as they came */
     ngx_str_t                   request_id;
     ngx_str_t                   idempotency_key;    /* data NULL: absent */
@@ -135,6 +138,8 @@ struct ngx_commerce_call_s {
     commerce_uuid_t             actor_id;
     unsigned                    staff:1;
     unsigned                    may_stock:1;    /* has "stock:write" too */
+
+    commerce_uuid_t             cart_id;    /* set by guard_cart */
 
     /* for variables and metrics */
     commerce_uuid_t             order_id;
@@ -173,6 +178,7 @@ ngx_int_t ngx_commerce_argument(ngx_commerce_call_t *call, const char *name,
 void ngx_commerce_guard_none(ngx_commerce_call_t *call);
 void ngx_commerce_guard_checkout(ngx_commerce_call_t *call);
 void ngx_commerce_guard_order(ngx_commerce_call_t *call);   /* {id}'s owner */
+void ngx_commerce_guard_cart(ngx_commerce_call_t *call);
 /* needs call->scope, e.g. "stock:write" */
 void ngx_commerce_guard_staff(ngx_commerce_call_t *call);
 
@@ -184,6 +190,9 @@ void ngx_commerce_order_create(ngx_commerce_call_t *call);
 void ngx_commerce_order_get(ngx_commerce_call_t *call);
 void ngx_commerce_order_cancel(ngx_commerce_call_t *call);
 void ngx_commerce_payment_create(ngx_commerce_call_t *call);
+void ngx_commerce_cart_create(ngx_commerce_call_t *call);
+void ngx_commerce_cart_get(ngx_commerce_call_t *call);
+void ngx_commerce_cart_line_add(ngx_commerce_call_t *call);
 
 /* Admin */
 void ngx_commerce_admin_product_list(ngx_commerce_call_t *call);

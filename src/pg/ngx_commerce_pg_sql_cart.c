@@ -1,0 +1,150 @@
+/*
+ * SQL of carts.  A write is a segment of three steps: lock the carts in the
+ * order of their ids; in a later statement, whose snapshot has all that the
+ * lock waited for, judge and write; read what is there now.
+ */
+
+#include "ngx_commerce_pg_statements.h"
+
+
+#define NGX_COMMERCE_SQL_ENTRY(n)  [n - NGX_COMMERCE_SQL_CARTS]
+
+
+const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
+    NGX_COMMERCE_SQL_CARTS_END - NGX_COMMERCE_SQL_CARTS] =
+{
+    /* $1 ids, $2 currencies, $3 idem or NULL, $4 fingerprints, $5 seconds of
+       life; rows are those whose key was there already */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_CREATE) = {
+        "cart_create",
+        "WITH a AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], "
+            "$2::text[], $3::uuid[], $4::uuid[]) WITH ORDINALITY "
+            "a(id, currency, idem, fingerprint, n)), "
+        "k AS (INSERT INTO commerce.idempotency (idem, fingerprint, answer) "
+            "SELECT idem, fingerprint, jsonb_build_object('cart', id) "
+            "FROM a WHERE idem IS NOT NULL ORDER BY idem "
+            "ON CONFLICT DO NOTHING RETURNING (answer->>'cart')::uuid AS id), "
+        "c AS (INSERT INTO commerce.cart (id, currency, expires_at) "
+            "SELECT id, currency, now() + make_interval(secs => $5::int4) "
+            "FROM a WHERE idem IS NULL OR id IN (SELECT id FROM k)) "
+        "SELECT n::int4 FROM a WHERE idem IS NOT NULL "
+            "AND id NOT IN (SELECT id FROM k)"
+    },
+
+    /* $1 idem: the cart that it made */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_BY_KEY) = {
+        "cart_by_key",
+        "SELECT (answer->>'cart')::uuid, fingerprint "
+        "FROM commerce.idempotency WHERE idem = $1::uuid"
+    },
+
+    /* $1 ids */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_LOCK) = {
+        "cart_lock",
+        "SELECT count(*) FROM (SELECT FROM commerce.cart "
+        "WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE) c"
+    },
+
+    /*
+     * After CART_LOCK; each cart once.  $1 ids, $2 kinds (1 add to a line,
+     * 2 set it, 3 remove it, 4 e-mail, 5 coupon, 6 delivery), $3 expected
+     * versions or NULL, $4 variants, $5 quantities, $6 texts or NULL, $7 idem
+     * or NULL, $8 fingerprints, $9 lines at most, $10 units of a line at
+     * most, $11 seconds of life.
+     *
+     * Rows (n, code) are what was not done: 1 done before with this key,
+     * 2 the key came with another request, 3 no such cart, 4 ordered,
+     * 5 another version, 6 no such line, 7 too many lines, 8 too many units,
+     * 9 no price in the cart's currency.
+     */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_WRITE) = {
+        "cart_write",
+        "WITH a AS MATERIALIZED (SELECT a.*, l.quantity AS had, "
+            "CASE WHEN a.kind = 1 THEN coalesce(l.quantity, 0) + a.quantity "
+                "ELSE a.quantity END AS units, "
+            "c.version, c.state, c.lines, c.currency, "
+            "c.expires_at > now() AS lives, k.fingerprint AS known "
+            "FROM unnest($1::uuid[], $2::int2[], $3::int4[], $4::uuid[], "
+            "$5::int4[], $6::text[], $7::uuid[], $8::uuid[]) WITH ORDINALITY "
+            "a(id, kind, expected, variant_id, quantity, text, idem, "
+            "fingerprint, n) "
+            "LEFT JOIN commerce.cart c ON c.id = a.id "
+            "LEFT JOIN commerce.cart_line l ON l.cart_id = a.id "
+            "AND l.variant_id = a.variant_id "
+            "LEFT JOIN commerce.idempotency k ON k.idem = a.idem), "
+        "p AS MATERIALIZED (SELECT a.*, CASE WHEN kind <= 2 THEN "
+            "(SELECT p.amount FROM commerce.price p "
+            "WHERE p.variant_id = a.variant_id AND p.currency = a.currency) "
+            "END AS price FROM a), "
+        "w AS MATERIALIZED (SELECT p.*, CASE "
+            "WHEN known = fingerprint THEN 1 WHEN known IS NOT NULL THEN 2 "
+            "WHEN lives IS NOT TRUE THEN 3 WHEN state <> 'open' THEN 4 "
+            "WHEN expected <> version THEN 5 "
+            "WHEN kind IN (2, 3) AND had IS NULL THEN 6 "
+            "WHEN kind = 1 AND had IS NULL AND lines >= $9::int4 THEN 7 "
+            "WHEN units > $10::int4 THEN 8 "
+            "WHEN kind = 1 AND price IS NULL THEN 9 ELSE 0 END AS code "
+            "FROM p), "
+        "k AS (INSERT INTO commerce.idempotency (idem, fingerprint, answer) "
+            "SELECT idem, fingerprint, '{}' FROM w "
+            "WHERE code = 0 AND idem IS NOT NULL), "
+        "put AS (INSERT INTO commerce.cart_line AS l (cart_id, variant_id, "
+            "quantity, seen_price, position) "
+            "SELECT id, variant_id, units, coalesce(price, -1), version + 1 "
+            "FROM w WHERE code = 0 AND kind <= 2 "
+            "ON CONFLICT (cart_id, variant_id) DO UPDATE SET "
+            "quantity = EXCLUDED.quantity, seen_price = CASE "
+            "WHEN EXCLUDED.seen_price < 0 THEN l.seen_price "
+            "ELSE EXCLUDED.seen_price END), "
+        "del AS (DELETE FROM commerce.cart_line l USING w "
+            "WHERE w.code = 0 AND w.kind = 3 AND l.cart_id = w.id "
+            "AND l.variant_id = w.variant_id), "
+        "upd AS (UPDATE commerce.cart c SET version = c.version + 1, "
+            "updated_at = now(), expires_at = CASE WHEN c.expires_at "
+            "< now() + make_interval(secs => $11::int4) "
+            "THEN now() + make_interval(secs => $11::int4 + $11::int4 / 16) "
+            "ELSE c.expires_at END, "
+            "lines = c.lines + CASE WHEN w.kind = 1 AND w.had IS NULL THEN 1 "
+            "WHEN w.kind = 3 THEN -1 ELSE 0 END, "
+            "email = CASE WHEN w.kind = 4 THEN w.text ELSE c.email END, "
+            "coupon_code = CASE WHEN w.kind = 5 THEN w.text "
+            "ELSE c.coupon_code END, "
+            "delivery = CASE WHEN w.kind = 6 THEN w.text::jsonb "
+            "ELSE c.delivery END "
+            "FROM w WHERE c.id = w.id AND w.code = 0) "
+        "SELECT n::int4, code FROM w WHERE code <> 0"
+    },
+
+    /* $1 ids */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART) = {
+        "cart",
+        "SELECT k.n::int4, c.id, c.state, c.expires_at <= now(), c.version, "
+            "c.currency, c.customer_id, c.email, c.delivery::text, "
+            "upper(c.delivery #>> '{address,country}'), "
+            "c.delivery #>> '{address,region}', c.delivery->>'method', "
+            "c.order_id, c.created_at, c.expires_at "
+        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n) "
+        "JOIN commerce.cart c USING (id)"
+    },
+
+    /* $1 ids */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_LINES) = {
+        "cart_lines",
+        "SELECT k.n::int4, l.variant_id, l.quantity, l.seen_price "
+        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n) "
+        "JOIN commerce.cart_line l ON l.cart_id = k.id "
+        "ORDER BY k.n, l.position, l.variant_id"
+    },
+
+    /* $1 how many at most; what is locked is in use: later */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_SWEEP) = {
+        "cart_sweep",
+        "WITH due AS MATERIALIZED (SELECT id FROM commerce.cart "
+            "WHERE expires_at <= now() ORDER BY expires_at LIMIT $1::int4 "
+            "FOR UPDATE SKIP LOCKED), "
+        "l AS (DELETE FROM commerce.cart_line l USING due "
+            "WHERE l.cart_id = due.id), "
+        "c AS (DELETE FROM commerce.cart c USING due WHERE c.id = due.id) "
+        "SELECT count(*) FROM due"
+    },
+};

@@ -1,0 +1,279 @@
+/*
+ * A cart as its owner sees it: its lines from the zone (what the zone does not
+ * know is loaded), what they cost now, what is to be said about them, JSON.
+ */
+
+#include "ngx_commerce_cart_view.h"
+#include "ngx_commerce_admin_fields.h"
+
+
+#define NGX_COMMERCE_CART_LOADS  4
+
+
+static void ngx_commerce_cart_resolve(ngx_commerce_cart_view_t *view);
+static ngx_int_t ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view,
+    ngx_uint_t *missing);
+static void ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants,
+    ngx_int_t rc);
+static void ngx_commerce_cart_quote(ngx_commerce_cart_view_t *view);
+static void ngx_commerce_cart_answer(ngx_commerce_cart_view_t *view);
+static ngx_int_t ngx_commerce_cart_location(ngx_commerce_call_t *call,
+    const commerce_uuid_t *id);
+
+
+void
+ngx_commerce_cart_show(ngx_commerce_call_t *call, ngx_commerce_cart_t *cart,
+    ngx_uint_t status)
+{
+    ngx_uint_t                 n;
+    ngx_commerce_cart_view_t  *view;
+
+    n = cart->nlines;
+
+    view = ngx_pcalloc(call->pool, sizeof(ngx_commerce_cart_view_t));
+    if (view == NULL) {
+        goto failed;
+    }
+
+    view->call = call;
+    view->cart = cart;
+    view->status = status;
+
+    if (n) {
+        view->items = ngx_pcalloc(call->pool,
+                                  n * sizeof(ngx_commerce_cart_item_t));
+        view->quote.items = ngx_palloc(call->pool,
+                                       n * sizeof(ngx_commerce_stock_item_t *));
+        view->quote.lines = ngx_pcalloc(call->pool,
+                                        n * sizeof(commerce_price_line_t));
+
+        if (view->items == NULL || view->quote.items == NULL
+            || view->quote.lines == NULL)
+        {
+            goto failed;
+        }
+    }
+
+    ngx_commerce_cart_resolve(view);
+    return;
+
+failed:
+
+    call->replayed = 0;
+    ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+}
+
+
+static void
+ngx_commerce_cart_resolve(ngx_commerce_cart_view_t *view)
+{
+    ngx_uint_t            missing;
+    ngx_commerce_call_t  *call;
+
+    call = view->call;
+
+    if (ngx_commerce_cart_missing(view, &missing) != NGX_OK) {
+        goto failed;
+    }
+
+    if (missing == 0) {
+        ngx_commerce_cart_quote(view);
+        return;
+    }
+
+    if (view->loads++ == NGX_COMMERCE_CART_LOADS) {
+        ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE,
+                            "the catalogue changes too fast");
+        return;
+    }
+
+    view->variants.done = ngx_commerce_cart_resolved;
+    view->variants.data = view;
+
+    if (ngx_commerce_variants_load(&view->variants) == NGX_OK) {
+        return;
+    }
+
+failed:
+
+    ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+}
+
+
+/* Looks every line up; the ids of those that the zone does not know. */
+
+static ngx_int_t
+ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view, ngx_uint_t *missing)
+{
+    ngx_uint_t                 i;
+    commerce_uuid_t           *id;
+    ngx_commerce_call_t       *call;
+    ngx_commerce_cart_t       *cart;
+    ngx_commerce_cart_item_t  *item;
+
+    call = view->call;
+    cart = view->cart;
+    *missing = 0;
+
+    for (i = 0; i < cart->nlines; i++) {
+        item = &view->items[i];
+
+        if (item->known || item->absent) {
+            continue;
+        }
+
+        if (ngx_commerce_stock_find_id(call->trade->zone,
+                                       &cart->lines[i].variant_id,
+                                       cart->currency, &item->item)
+            == NGX_OK)
+        {
+            item->known = 1;
+            continue;
+        }
+
+        if ((*missing)++ == 0
+            && ngx_commerce_variants_init(&view->variants, call->trade,
+                                          call->pool)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        id = ngx_array_push(&view->variants.ids);
+        if (id == NULL) {
+            return NGX_ERROR;
+        }
+
+        *id = cart->lines[i].variant_id;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants, ngx_int_t rc)
+{
+    ngx_uint_t                 i, j;
+    ngx_commerce_variant_t    *found;
+    ngx_commerce_cart_view_t  *view;
+
+    view = variants->data;
+
+    if (rc != NGX_OK) {
+        ngx_commerce_refuse(view->call, rc == NGX_BUSY ? COMMERCE_OVERLOADED
+                                                       : COMMERCE_UNAVAILABLE,
+                            NULL);
+        return;
+    }
+
+    if (variants->zone_full) {
+        ngx_commerce_refuse(view->call, COMMERCE_ZONE_FULL, NULL);
+        return;
+    }
+
+    found = variants->found.elts;
+
+    if (variants->found.nelts < variants->ids.nelts) {
+
+        for (i = 0; i < view->cart->nlines; i++) {
+
+            if (view->items[i].known) {
+                continue;
+            }
+
+            for (j = 0; j < variants->found.nelts; j++) {
+                if (commerce_uuid_compare(&view->cart->lines[i].variant_id,
+                                          &found[j].id)
+                    == 0)
+                {
+                    break;
+                }
+            }
+
+            view->items[i].absent = j == variants->found.nelts;
+        }
+    }
+
+    ngx_commerce_cart_resolve(view);
+}
+
+
+/* Lines that cannot be bought now cost nothing, and are warned of. */
+
+static void
+ngx_commerce_cart_quote(ngx_commerce_cart_view_t *view)
+{
+    ngx_uint_t                 i;
+    ngx_commerce_cart_t       *cart;
+    ngx_commerce_quote_t      *quote;
+    ngx_commerce_cart_item_t  *item;
+
+    cart = view->cart;
+    quote = &view->quote;
+
+    for (i = 0; i < cart->nlines; i++) {
+        item = &view->items[i];
+
+        if (!item->known || !item->item.for_sale || item->item.unit_price < 0)
+        {
+            continue;
+        }
+
+        item->line = &quote->lines[quote->nlines];
+        item->line->quantity = cart->lines[i].quantity;
+        quote->items[quote->nlines++] = &item->item;
+    }
+
+    quote->currency = cart->currency;
+    quote->country = cart->country;
+    quote->region = cart->region;
+    quote->method = cart->method;
+    quote->coupon = cart->has_coupon ? &cart->coupon : NULL;
+
+    view->quoted = ngx_commerce_cart_price(view->call->trade, quote);
+
+    ngx_commerce_cart_answer(view);
+}
+
+
+static void
+ngx_commerce_cart_answer(ngx_commerce_cart_view_t *view)
+{
+    ngx_str_t             body;
+    ngx_commerce_call_t  *call;
+
+    call = view->call;
+
+    if (ngx_commerce_cart_json(view, &body) != NGX_OK
+        || ngx_commerce_etag(call, view->cart->version) != NGX_OK
+        || (view->status == 201
+            && ngx_commerce_cart_location(call, &view->cart->id) != NGX_OK))
+    {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return;
+    }
+
+    ngx_commerce_answer(call, view->status, &body);
+}
+
+
+static ngx_int_t
+ngx_commerce_cart_location(ngx_commerce_call_t *call,
+    const commerce_uuid_t *id)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(call->pool,
+                    sizeof("/v1/carts/") - 1 + COMMERCE_UUID_TEXT);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    call->location.data = p;
+    p = ngx_cpymem(p, "/v1/carts/", sizeof("/v1/carts/") - 1);
+    p = commerce_uuid_format(p, id);
+    call->location.len = p - call->location.data;
+
+    return NGX_OK;
+}
