@@ -26,6 +26,14 @@ sub units {
 }
 
 
+sub events {
+    my ($order) = @_;
+
+    return $t->sql('SELECT seq, type, state, actor FROM commerce.order_events'
+                 . " WHERE order_id = '$order->{id}' ORDER BY seq");
+}
+
+
 # the owner cancels
 
 my $order = $t->order({ tea => 2, cup => 5 })->{json};
@@ -38,6 +46,8 @@ is($r->{json}{state}, 'cancelled', 'the answer is the order');
 is($r->{json}{id}, $order->{id}, 'with its id');
 cmp_ok($r->{json}{version}, '>', $order->{version}, 'and a new version');
 is(scalar @{ $r->{json}{lines} }, 2, 'and its lines');
+is(events($order), "1|placed|pending_payment|guest\n"
+                 . '2|cancelled|cancelled|guest', 'and an event says so');
 is($t->get("/v1/orders/$order->{id}", 'X-Order-Token' => $order->{token})
    ->{json}{state}, 'cancelled', 'for the next request too');
 is_deeply([ units('cup') ], [ 5, 0, 0 ], 'the units are free');
@@ -77,6 +87,7 @@ is(scalar(grep { $_->{status} == 200 } @answers), 1,
    'of 16 at once one cancels');
 is(scalar(grep { $_->{status} == 409 } @answers), 15, 'the others are told');
 is_deeply([ units('tea') ], [ 20, 0, 0 ], 'units came back once');
+is(scalar(split /\n/, events($order)), 2, 'one event tells of it');
 
 
 # a paid order is not cancelled by its owner
@@ -129,6 +140,8 @@ $r = $t->admin('POST', $path, undef);
 is($r->{status}, 200, 'then staff cancel');
 is($r->{json}{state}, 'cancelled', 'the order');
 ok(!exists $r->{json}{token}, "and do not see the guest's token");
+like(events($other), qr/^2\|cancelled\|cancelled\|key:test$/m,
+     'the event names the key');
 is_problem($t->admin('POST', $path, undef), 409, 'illegal_transition',
            'once');
 

@@ -60,7 +60,8 @@ is($t->sql("SELECT round(extract(epoch FROM expires_at - created_at))"
 is(scalar @{ $order->{lines} }, 2, 'two lines');
 my ($line) = grep { $_->{sku} eq 'tea' } @{ $order->{lines} };
 is_deeply([ sort keys %$line ],
-          [ qw(quantity sku title total unit_price variant_id) ],
+          [ qw(discount fulfilled quantity refunded sku tax title total
+               unit_price variant_id) ],
           'the members of a line');
 is("@$line{qw(quantity unit_price total)}", '3 499 1497', 'its amounts');
 is($line->{title}, 'Green tea', 'its title');

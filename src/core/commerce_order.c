@@ -24,9 +24,10 @@ static const commerce_order_step_t  commerce_order_steps[] = {
       | commerce_order_bit(CANCELLED)
       | commerce_order_bit(EXPIRED) },
 
-    /* COMMERCE_ORDER_PAID */
+    /* COMMERCE_ORDER_PAID: cancelled by a full refund with all units back */
     { "paid",
       commerce_order_bit(FULFILLED)
+      | commerce_order_bit(CANCELLED)
       | commerce_order_bit(PARTIALLY_REFUNDED)
       | commerce_order_bit(REFUNDED) },
 
@@ -44,7 +45,8 @@ static const commerce_order_step_t  commerce_order_steps[] = {
 
     /* COMMERCE_ORDER_PARTIALLY_REFUNDED: one more partial refund stays */
     { "partially_refunded",
-      commerce_order_bit(PARTIALLY_REFUNDED)
+      commerce_order_bit(CANCELLED)
+      | commerce_order_bit(PARTIALLY_REFUNDED)
       | commerce_order_bit(REFUNDED) },
 
     /* COMMERCE_ORDER_REFUNDED */

@@ -40,8 +40,9 @@ int commerce_order_state_parse(commerce_order_state_e *state,
     const unsigned char *text, size_t len);
 
 /*
- * 1 when DESIGN's table of transitions has the step, else 0.  A full refund
- * may be one step; a further partial refund is a step from the state to itself.
+ * 1 when the table of transitions has the step, else 0.  A full refund may be
+ * one step; a further partial refund is a step from the state to itself.  The
+ * database has the same table: commerce.order_may_become().
  */
 int commerce_order_may_become(commerce_order_state_e from,
     commerce_order_state_e to);

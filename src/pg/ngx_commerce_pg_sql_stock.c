@@ -60,15 +60,19 @@ const ngx_commerce_pg_statement_t
         "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
         "JOIN commerce.orders o USING (idem)" },
 
+    /* $1 order, $2 for the staff */
     [NGX_COMMERCE_SQL_ORDER] = { "order",
         "SELECT id, idem, state, version, currency, subtotal, discount, tax, "
         "shipping, total, email, delivery::text, created_at, expires_at, "
-        "customer_id FROM commerce.orders WHERE id = $1::uuid" },
+        "customer_id, tax_included, refunded, coupon_code, "
+        "commerce.shipments_of(id), commerce.refunds_of(id, $2::bool), "
+        "CASE WHEN $2::bool THEN commerce.payments_of(id) END "
+        "FROM commerce.orders WHERE id = $1::uuid" },
 
     [NGX_COMMERCE_SQL_ORDER_LINES] = { "order_lines",
-        "SELECT variant_id, sku, title, quantity, unit_price "
-        "FROM commerce.order_line WHERE order_id = $1::uuid "
-        "ORDER BY line_no" },
+        "SELECT variant_id, sku, title, quantity, unit_price, discount, tax, "
+        "fulfilled, refunded FROM commerce.order_line "
+        "WHERE order_id = $1::uuid ORDER BY line_no" },
 
     /*
      * $1 order, $2 payment, $3 idem, $4 fingerprint, $5 provider,
@@ -117,15 +121,18 @@ const ngx_commerce_pg_statement_t
         "JOIN commerce.payment p USING (idem) "
         "JOIN commerce.orders o ON o.id = p.order_id" },
 
-    /* $1 order, $2 idem (NULL: no key), $3 fingerprint; the rows of stock
-       last, once, sorted.  The last column is the fingerprint that the key
-       had before. */
+    /* $1 order, $2 idem (NULL: no key), $3 fingerprint, $4 actor; the rows
+       of stock last, once, sorted.  The last column is the fingerprint that
+       the key had before. */
     [NGX_COMMERCE_SQL_CANCEL] = { "cancel",
         "WITH o AS MATERIALIZED (SELECT id, state, idem "
         "FROM commerce.orders WHERE id = $1::uuid FOR NO KEY UPDATE), "
         "u AS (UPDATE commerce.orders x SET state = 'cancelled', "
         "version = x.version + 1 FROM o WHERE x.id = o.id "
-        "AND o.state = 'pending_payment' RETURNING x.id), "
+        "AND o.state = 'pending_payment' RETURNING x.id, x.version), "
+        "e AS (INSERT INTO commerce.order_event (order_id, seq, type, state, "
+        "actor) SELECT id, version, 'cancelled', 'cancelled', $4::text "
+        "FROM u), "
         "k AS (INSERT INTO commerce.idempotency (idem, fingerprint, answer) "
         "SELECT $2::uuid, $3::uuid, '{}' FROM u WHERE $2::uuid IS NOT NULL "
         "ON CONFLICT DO NOTHING), "
@@ -143,7 +150,9 @@ const ngx_commerce_pg_statement_t
         "FOR NO KEY UPDATE SKIP LOCKED), "
         "u AS (UPDATE commerce.orders x SET state = 'expired', "
         "version = x.version + 1 FROM due WHERE x.id = due.id "
-        "RETURNING x.id, x.idem), "
+        "RETURNING x.id, x.idem, x.version), "
+        "e AS (INSERT INTO commerce.order_event (order_id, seq, type, state, "
+        "actor) SELECT id, version, 'expired', 'expired', 'system' FROM u), "
         ngx_commerce_sql_lines_back("u") ngx_commerce_sql_restock
         "SELECT true AS is_order, u.idem AS id, 0 AS free FROM u UNION ALL "
         "SELECT false, st.variant_id, st.free FROM st "

@@ -253,7 +253,4 @@ void ngx_commerce_call_db_time(ngx_commerce_call_t *call,
     ngx_commerce_pg_op_t *op);
 
 
-/* Admin cancel and storefront cancel share this. */
-void ngx_commerce_order_do_cancel(ngx_commerce_call_t *call);
-
 #endif

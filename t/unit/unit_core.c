@@ -409,11 +409,11 @@ test_order_steps(void)
     /* rows: from; columns: pending paid fulfil cancel expire part refund */
     static const char *const  table[] = {
         ".p.ce..",
-        "..f..rR",
+        "..fc.rR",
         ".....rR",
         ".......",
         ".p.....",
-        ".....rR",
+        "...c.rR",
         "......."
     };
 
