@@ -142,30 +142,7 @@ extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_cart[
 
 
 /* NULL for a number that is none. */
-static ngx_inline const ngx_commerce_pg_statement_t *
-ngx_commerce_pg_statement(ngx_uint_t n)
-{
-    if (n < NGX_COMMERCE_SQL_STOCK_N) {
-        return &ngx_commerce_pg_sql_stock[n];
-    }
-
-    if (n >= NGX_COMMERCE_SQL_CATALOGUE && n < NGX_COMMERCE_SQL_CATALOGUE_END)
-    {
-        return &ngx_commerce_pg_sql_catalogue[n - NGX_COMMERCE_SQL_CATALOGUE];
-    }
-
-    if (n >= NGX_COMMERCE_SQL_CHECKOUTS && n < NGX_COMMERCE_SQL_CHECKOUT_END) {
-        return &ngx_commerce_pg_sql_checkout[n - NGX_COMMERCE_SQL_CHECKOUTS];
-    if (n >= NGX_COMMERCE_SQL_PRICING && n < NGX_COMMERCE_SQL_PRICING_END) {
-        return &ngx_commerce_pg_sql_pricing[n - NGX_COMMERCE_SQL_PRICING];
-    }
-
-    if (n >= NGX_COMMERCE_SQL_CARTS && n < NGX_COMMERCE_SQL_CARTS_END) {
-        return &ngx_commerce_pg_sql_cart[n - NGX_COMMERCE_SQL_CARTS];
-    }
-
-    return NULL;
-}
+const ngx_commerce_pg_statement_t *ngx_commerce_pg_statement(ngx_uint_t n);
 
 
 #endif
