@@ -46,6 +46,12 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       ngx_commerce_guard_none, ngx_commerce_product_list },
 
     { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/checkout"),
+      NGX_HTTP_COMMERCE_ID_OPTIONAL,
+      NGX_COMMERCE_OP_CART_CHECKOUT, ngx_null_string,
+      ngx_commerce_guard_cart_checkout, ngx_commerce_cart_checkout },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
       ngx_string("/v1/orders"), ngx_null_string,
       NGX_HTTP_COMMERCE_BODY,
       NGX_COMMERCE_OP_ORDER_CREATE, ngx_null_string,

@@ -1,7 +1,7 @@
 /*
  * POST /v1/orders ("buy now"), from the key to the answer: parse (.._parse.c),
- * look for a replay, find and price the lines, take the units (.._reserve.c),
- * commit (.._batch.c), answer.
+ * look for a replay, find and price the lines (.._price.c), take the units
+ * (.._reserve.c), commit (.._batch.c), answer.
  */
 
 #include "ngx_commerce_checkout.h"
@@ -11,15 +11,12 @@
 #define NGX_COMMERCE_LOADS_MAX     4
 
 
-static ngx_int_t ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co);
-static commerce_json_errors_t *ngx_commerce_checkout_errors(
-    ngx_commerce_checkout_t *co);
 static void ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants,
     ngx_int_t rc);
 static ngx_int_t ngx_commerce_checkout_known(ngx_commerce_checkout_t *co,
     ngx_commerce_checkout_line_t *line);
-static void ngx_commerce_checkout_price(ngx_commerce_checkout_t *co);
-static void ngx_commerce_checkout_merge(ngx_commerce_checkout_t *co);
+static ngx_commerce_order_line_t *ngx_commerce_checkout_view_lines(
+    ngx_commerce_checkout_t *co, ngx_uint_t *units);
 
 
 void
@@ -38,32 +35,19 @@ ngx_commerce_guard_checkout(ngx_commerce_call_t *call)
 void
 ngx_commerce_order_create(ngx_commerce_call_t *call)
 {
+    ngx_str_t                 scope;
     ngx_commerce_checkout_t  *co;
 
-    if (ngx_commerce_call_key_check(call, 16, 1) != NGX_OK) {
+    co = ngx_commerce_checkout_create(call);
+
+    if (co == NULL || ngx_commerce_checkout_parse(co) != NGX_OK) {
         return;
     }
 
-    co = ngx_pcalloc(call->pool, sizeof(ngx_commerce_checkout_t));
-    if (co == NULL) {
-        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
-        return;
-    }
+    /* a guest has no scope but the key itself: hence its minimal length */
+    ngx_str_set(&scope, "order:guest");
 
-    co->call = call;
-    co->trade = call->trade;
-    co->expected_total = -1;
-    co->deadline = ngx_current_msec + co->trade->conf->queue_timeout;
-
-    if (ngx_commerce_checkout_parse(co) != NGX_OK
-        || ngx_commerce_checkout_replay(co) != NGX_OK)
-    {
-        return;
-    }
-
-    if (co->trade->closed || ngx_commerce_trade_away(co->trade)) {
-        ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
-                                     "the database is away");
+    if (ngx_commerce_checkout_replay(co, &scope) != NGX_OK) {
         return;
     }
 
@@ -71,12 +55,36 @@ ngx_commerce_order_create(ngx_commerce_call_t *call)
 }
 
 
-/* NGX_OK: the key is ours to work on.  NGX_ERROR: the call is answered. */
+/* NULL: the call is answered. */
 
-static ngx_int_t
-ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co)
+ngx_commerce_checkout_t *
+ngx_commerce_checkout_create(ngx_commerce_call_t *call)
 {
-    ngx_str_t               scope, body;
+    ngx_commerce_checkout_t  *co;
+
+    if (ngx_commerce_call_key_check(call, 16, 1) != NGX_OK) {
+        return NULL;
+    }
+
+    co = ngx_pcalloc(call->pool, sizeof(ngx_commerce_checkout_t));
+    if (co == NULL) {
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
+        return NULL;
+    }
+
+    co->call = call;
+    co->trade = call->trade;
+    co->expected_total = -1;
+    co->deadline = ngx_current_msec + co->trade->conf->queue_timeout;
+
+    return co;
+}
+
+
+ngx_int_t
+ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co, ngx_str_t *scope)
+{
+    ngx_str_t               body;
     ngx_uint_t              status;
     commerce_uuid_t         id;
     ngx_commerce_call_t    *call;
@@ -84,10 +92,7 @@ ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co)
 
     call = co->call;
 
-    /* a guest has no scope but the key itself: hence its minimal length */
-    ngx_str_set(&scope, "order:guest");
-
-    if (ngx_commerce_call_key(call, &scope, &co->idem) != NGX_OK
+    if (ngx_commerce_call_key(call, scope, &co->idem) != NGX_OK
         || ngx_commerce_call_fingerprint(call, &co->fingerprint) != NGX_OK
         || ngx_commerce_call_uuid(&co->id) != NGX_OK)
     {
@@ -101,10 +106,15 @@ ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co)
     switch (replay) {
 
     case NGX_COMMERCE_REPLAY_NEW:
-        co->marked = 1;
-        return NGX_OK;
-
     case NGX_COMMERCE_REPLAY_UNMARKED:
+        co->marked = replay == NGX_COMMERCE_REPLAY_NEW;
+
+        if (co->trade->closed || ngx_commerce_trade_away(co->trade)) {
+            ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
+                                         "the database is away");
+            return NGX_ERROR;
+        }
+
         return NGX_OK;
 
     case NGX_COMMERCE_REPLAY_IN_PROGRESS:
@@ -223,9 +233,7 @@ ngx_commerce_checkout_known(ngx_commerce_checkout_t *co,
 }
 
 
-/* Unlike ngx_commerce_call_errors(), lets go of the key before it refuses. */
-
-static commerce_json_errors_t *
+commerce_json_errors_t *
 ngx_commerce_checkout_errors(ngx_commerce_checkout_t *co)
 {
     commerce_json_errors_t  *errors;
@@ -312,153 +320,6 @@ ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants, ngx_int_t rc)
 }
 
 
-/* Lines of one variant become one: demand is summed before any check. */
-
-static int ngx_libc_cdecl
-ngx_commerce_checkout_cmp_lines(const void *one, const void *two)
-{
-    const ngx_commerce_checkout_line_t  *a = one;
-    const ngx_commerce_checkout_line_t  *b = two;
-
-    return commerce_uuid_compare(&a->item.id, &b->item.id);
-}
-
-
-static int ngx_libc_cdecl
-ngx_commerce_checkout_cmp_asked(const void *one, const void *two)
-{
-    const ngx_commerce_checkout_line_t  *a = one;
-    const ngx_commerce_checkout_line_t  *b = two;
-
-    return (a->asked > b->asked) - (a->asked < b->asked);
-}
-
-
-static void
-ngx_commerce_checkout_merge(ngx_commerce_checkout_t *co)
-{
-    ngx_uint_t                     i, n;
-    ngx_commerce_checkout_line_t  *lines;
-
-    if (co->nlines == 1) {
-        return;
-    }
-
-    lines = co->lines;
-
-    ngx_qsort(lines, co->nlines, sizeof(ngx_commerce_checkout_line_t),
-              ngx_commerce_checkout_cmp_lines);
-
-    for (n = 0, i = 1; i < co->nlines; i++) {
-
-        if (commerce_uuid_compare(&lines[n].item.id, &lines[i].item.id) == 0) {
-            lines[n].quantity += lines[i].quantity;
-            lines[n].asked = ngx_min(lines[n].asked, lines[i].asked);
-            continue;
-        }
-
-        if (++n != i) {
-            lines[n] = lines[i];
-        }
-    }
-
-    co->nlines = n + 1;
-
-    ngx_qsort(lines, co->nlines, sizeof(ngx_commerce_checkout_line_t),
-              ngx_commerce_checkout_cmp_asked);
-}
-
-
-static void
-ngx_commerce_checkout_price(ngx_commerce_checkout_t *co)
-{
-    u_char                        *p;
-    ngx_uint_t                     i;
-    const char                    *path;
-    commerce_json_errors_t        *errors;
-    ngx_commerce_checkout_line_t  *line;
-
-    ngx_commerce_checkout_merge(co);
-
-    errors = ngx_commerce_checkout_errors(co);
-    if (errors == NULL) {
-        return;
-    }
-
-    if (co->sums == NULL) {
-        co->sums = ngx_pcalloc(co->call->pool,
-                               co->nlines * sizeof(commerce_order_sum_t));
-        if (co->sums == NULL) {
-            ngx_commerce_checkout_refuse(co, COMMERCE_INTERNAL, NULL);
-            return;
-        }
-    }
-
-    for (i = 0; i < co->nlines; i++) {
-        line = &co->lines[i];
-        path = NULL;
-
-        if (!line->item.for_sale || line->item.unit_price < 0
-            || line->quantity > NGX_COMMERCE_QUANTITY_MAX)
-        {
-            path = commerce_json_path(errors, "", "lines", line->asked);
-        }
-
-        if (!line->item.for_sale) {
-            commerce_json_error_add(errors, path, NULL, "unknown_variant",
-                                    "this shop does not sell it");
-
-        } else if (line->item.unit_price < 0) {
-            commerce_json_error_add(errors, path, NULL, "no_price",
-                                    "it has no price in this currency");
-
-        } else if (line->quantity > NGX_COMMERCE_QUANTITY_MAX) {
-            commerce_json_error_add(errors, path, NULL, "out_of_range",
-                                    "more units than one line can hold");
-        }
-
-        co->sums[i].unit_price = line->item.unit_price;
-        co->sums[i].quantity = line->quantity;
-    }
-
-    if (errors->n) {
-        co->call->errors = errors;
-        ngx_commerce_checkout_deny(co, COMMERCE_INVALID_REQUEST, NULL);
-        return;
-    }
-
-    ngx_memzero(&co->totals, sizeof(commerce_order_totals_t));
-
-    if (commerce_order_totals(&co->totals, co->sums, co->nlines)
-        != COMMERCE_OK)
-    {
-        commerce_json_error_add(errors, "/lines", NULL, "out_of_range",
-                                "the total is more than an amount can be");
-        co->call->errors = errors;
-        ngx_commerce_checkout_deny(co, COMMERCE_INVALID_REQUEST, NULL);
-        return;
-    }
-
-    if (co->expected_total >= 0 && co->expected_total != co->totals.total) {
-        p = ngx_pnalloc(co->call->pool, sizeof("\"total\":,\"currency\":\"\"")
-                        + NGX_INT64_LEN + COMMERCE_CURRENCY_LEN);
-        if (p) {
-            co->call->extra.data = p;
-            co->call->extra.len = ngx_sprintf(p,
-                                      "\"total\":%L,\"currency\":\"%s\"",
-                                      co->totals.total, co->currency)
-                                  - p;
-        }
-
-        ngx_commerce_checkout_deny(co, COMMERCE_PRICE_CHANGED,
-                                   "the total is not what was expected");
-        return;
-    }
-
-    ngx_commerce_checkout_reserve(co);
-}
-
-
 /*
  * Ends the order without one; what is in hand is left to settlement.  Whatever
  * the reason, the client of an order that may still commit hears just that.
@@ -484,48 +345,42 @@ ngx_commerce_checkout_refuse(ngx_commerce_checkout_t *co,
 void
 ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
 {
-    ngx_str_t                      body;
-    ngx_uint_t                     i, units;
-    ngx_commerce_call_t           *call;
-    ngx_commerce_zone_t           *zone;
-    ngx_commerce_order_line_t     *lines;
-    ngx_commerce_order_view_t      view;
+    ngx_str_t                   body;
+    ngx_uint_t                  units;
+    ngx_commerce_call_t        *call;
+    ngx_commerce_zone_t        *zone;
+    ngx_commerce_order_view_t   view;
 
     call = co->call;
     zone = co->trade->zone;
-    units = 0;
 
     ngx_memzero(&view, sizeof(ngx_commerce_order_view_t));
 
-    lines = ngx_palloc(call->pool,
-                       co->nlines * sizeof(ngx_commerce_order_line_t));
-    if (lines == NULL) {
+    view.lines = ngx_commerce_checkout_view_lines(co, &units);
+    if (view.lines == NULL) {
         goto failed;
     }
 
-    for (i = 0; i < co->nlines; i++) {
-        lines[i].variant_id = co->lines[i].item.id;
-        lines[i].sku.data = co->lines[i].item.sku;
-        lines[i].sku.len = co->lines[i].item.sku_len;
-        lines[i].title.data = co->lines[i].item.title;
-        lines[i].title.len = co->lines[i].item.title_len;
-        lines[i].quantity = (int32_t) co->lines[i].quantity;
-        lines[i].unit_price = co->lines[i].item.unit_price;
-        units += co->lines[i].quantity;
-    }
-
+    view.nlines = co->nlines;
     view.id = co->id;
     ngx_str_set(&view.state, "pending_payment");
     view.currency.data = co->currency;
     view.currency.len = COMMERCE_CURRENCY_LEN;
-    view.email = co->email;
-    view.delivery = co->delivery;
-    view.totals = co->totals;
+    view.email = co->to.email;
+    view.delivery = co->to.delivery;
+    view.totals.subtotal = co->quote.price.subtotal;
+    view.totals.discount = co->quote.price.discount;
+    view.totals.tax = co->quote.price.tax;
+    view.totals.shipping = co->quote.price.shipping;
+    view.totals.total = co->quote.price.total;
+    view.tax_included = co->quote.price.tax_included;
     view.version = 1;
     view.created_at = co->created_at;
     view.expires_at = co->expires_at;
-    view.lines = lines;
-    view.nlines = co->nlines;
+
+    if (co->quote.coupon) {
+        view.coupon = co->quote.coupon->code;
+    }
 
     if (ngx_commerce_order_json(call, &view, &body) != NGX_OK) {
         goto failed;
@@ -551,4 +406,41 @@ failed:
     /* it is stored: a retry of the key finds it */
 
     ngx_commerce_checkout_refuse(co, COMMERCE_OUTCOME_UNKNOWN, NULL);
+}
+
+
+static ngx_commerce_order_line_t *
+ngx_commerce_checkout_view_lines(ngx_commerce_checkout_t *co,
+    ngx_uint_t *units)
+{
+    ngx_uint_t                     i;
+    commerce_price_line_t         *priced;
+    ngx_commerce_order_line_t     *lines;
+    ngx_commerce_checkout_line_t  *line;
+
+    *units = 0;
+
+    lines = ngx_pcalloc(co->call->pool,
+                        co->nlines * sizeof(ngx_commerce_order_line_t));
+    if (lines == NULL) {
+        return NULL;
+    }
+
+    for (i = 0; i < co->nlines; i++) {
+        line = &co->lines[i];
+        priced = &co->quote.lines[i];
+
+        lines[i].variant_id = line->item.id;
+        lines[i].sku.data = line->item.sku;
+        lines[i].sku.len = line->item.sku_len;
+        lines[i].title.data = line->item.title;
+        lines[i].title.len = line->item.title_len;
+        lines[i].quantity = (int32_t) line->quantity;
+        lines[i].unit_price = priced->unit_price;
+        lines[i].discount = priced->discount;
+        lines[i].tax = priced->tax;
+        *units += line->quantity;
+    }
+
+    return lines;
 }

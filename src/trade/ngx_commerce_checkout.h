@@ -1,6 +1,7 @@
 /*
- * One order on its way: shared by ngx_commerce_checkout.c (what the client
- * asked, prices, units) and ngx_commerce_checkout_batch.c (the commit).
+ * One order on its way, from a body ("buy now", ngx_commerce_checkout.c) or
+ * from a cart (.._cart.c): what it costs (.._price.c), its units
+ * (.._reserve.c), its commit (.._batch.c, .._build.c, .._lookup.c).
  */
 
 #ifndef NGX_COMMERCE_CHECKOUT_H
@@ -8,9 +9,12 @@
 
 #include "ngx_commerce_engine.h"
 #include "ngx_commerce_order.h"
+#include "ngx_commerce_cart.h"
 
 
 #define NGX_COMMERCE_QUANTITY_MAX  1000000000   /* units of a line */
+#define NGX_COMMERCE_REFUSALS_MAX  8
+#define NGX_COMMERCE_UNCERTAIN     15000    /* msec until 503 outcome_unknown */
 
 
 /* What the checkout statement says of an order that it did not store. */
@@ -19,7 +23,10 @@ typedef enum {
     NGX_COMMERCE_NOT_LIVE,          /* the instance was declared dead */
     NGX_COMMERCE_LEASE_GONE,
     NGX_COMMERCE_STALE,             /* a variant's version has moved */
-    NGX_COMMERCE_KEY_EXISTS
+    NGX_COMMERCE_KEY_EXISTS,
+    NGX_COMMERCE_CART_MOVED,        /* another version, or ordered already */
+    NGX_COMMERCE_COUPON_REFUSED,
+    NGX_COMMERCE_RULES_MOVED        /* other tax rates or shipping prices */
 } ngx_commerce_verdict_e;
 
 
@@ -30,6 +37,16 @@ typedef struct {
     int64_t                     quantity;
     ngx_uint_t                  asked;      /* index in the request */
 } ngx_commerce_checkout_line_t;
+
+
+/* To whom and where; empty: nobody said. */
+typedef struct {
+    ngx_str_t                   email;
+    ngx_str_t                   delivery;   /* JSON text */
+    ngx_str_t                   country;
+    ngx_str_t                   region;
+    ngx_str_t                   method;
+} ngx_commerce_checkout_to_t;
 
 
 typedef struct {
@@ -43,14 +60,19 @@ typedef struct {
     commerce_uuid_t             idem;
     commerce_uuid_t             fingerprint;
     u_char                      currency[COMMERCE_CURRENCY_LEN + 1];
-    ngx_str_t                   email;
-    ngx_str_t                   delivery;   /* JSON text or empty */
+    ngx_commerce_checkout_to_t  to;
     int64_t                     expected_total;     /* -1: not said */
-    commerce_order_totals_t     totals;
 
     ngx_commerce_checkout_line_t  *lines;   /* one for each variant */
     ngx_uint_t                  nlines;
-    commerce_order_sum_t       *sums;
+
+    ngx_commerce_quote_t        quote;      /* its lines are those above */
+    ngx_commerce_rules_wait_t   rules;
+    ngx_str_t                   who;        /* whose uses of coupons */
+
+    ngx_commerce_cart_load_t   *cart;       /* NULL: no cart */
+    ngx_commerce_checkout_to_t  said;       /* what the body says of it */
+    int32_t                     coupon_version;     /* that was refused */
 
     ngx_commerce_variants_t     variants;
     ngx_commerce_waiter_t       waiter;
@@ -78,14 +100,49 @@ typedef struct {
     unsigned                    waited:1;
     unsigned                    uncertain:1;    /* a run may still commit */
     unsigned                    found:1;
+    unsigned                    ordered:1;  /* the cart has its order */
 } ngx_commerce_checkout_t;
+
+
+/* Needs the whole form of the checkout statement. */
+#define ngx_commerce_checkout_is_whole(co)                                    \
+    ((co)->cart || (co)->quote.rules)
 
 
 /* ngx_commerce_checkout_parse.c: NGX_ERROR when the call is answered. */
 ngx_int_t ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co);
+ngx_int_t ngx_commerce_checkout_parse_cart(ngx_commerce_checkout_t *co);
+
+/* ngx_commerce_checkout.c */
+ngx_commerce_checkout_t *ngx_commerce_checkout_create(
+    ngx_commerce_call_t *call);
+/* NGX_OK: the key is ours to work on.  NGX_ERROR: the call is answered. */
+ngx_int_t ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co,
+    ngx_str_t *scope);
+/* Unlike ngx_commerce_call_errors(), lets go of the key before it refuses. */
+commerce_json_errors_t *ngx_commerce_checkout_errors(
+    ngx_commerce_checkout_t *co);
+
+/* ngx_commerce_checkout_cart.c: the cart once more, then the whole order. */
+void ngx_commerce_checkout_reload(ngx_commerce_checkout_t *co);
+void ngx_commerce_checkout_show_ordered(ngx_commerce_checkout_t *co);
+
+/* ngx_commerce_checkout_price.c: every line is known; takes over. */
+void ngx_commerce_checkout_price(ngx_commerce_checkout_t *co);
 
 /* ngx_commerce_checkout_batch.c: every line is in hand; takes over. */
 void ngx_commerce_checkout_send(ngx_commerce_checkout_t *co);
+void ngx_commerce_checkout_anew(ngx_commerce_checkout_t *co);
+
+/* ngx_commerce_checkout_build.c */
+ngx_int_t ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
+    ngx_commerce_pg_conn_t *conn);
+
+/* ngx_commerce_checkout_lookup.c: what became of the key. */
+extern const ngx_commerce_pg_kind_t  ngx_commerce_lookup_kind;
+void ngx_commerce_checkout_lookup(ngx_commerce_checkout_t *co);
+/* Nobody knows, or nobody answered in time. */
+void ngx_commerce_checkout_unknown(ngx_commerce_checkout_t *co);
 
 /*
  * A refusal on the merits.  The key may have an order that the zone does not

@@ -1,5 +1,6 @@
 /*
- * The body of an order: what the client asks, checked, into the checkout.
+ * The body of an order or of a cart's checkout: what the client asks, checked,
+ * into the checkout.
  */
 
 #include "ngx_commerce_checkout.h"
@@ -29,12 +30,40 @@ typedef struct {
 } ngx_commerce_checkout_address_t;
 
 
+enum {
+    NGX_COMMERCE_ADDRESS_REGION = 5,
+    NGX_COMMERCE_ADDRESS_COUNTRY = 7
+};
+
+
+static ngx_int_t ngx_commerce_checkout_parse_body(
+    ngx_commerce_checkout_t *co, const commerce_json_field_t *fields,
+    ngx_commerce_checkout_to_t *to);
 static ngx_uint_t ngx_commerce_checkout_email(commerce_str_t *email);
 static void ngx_commerce_checkout_parse_lines(ngx_commerce_checkout_t *co,
     commerce_json_t *lines, commerce_json_errors_t *errors);
 static void ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
-    commerce_json_t *shipping, commerce_json_errors_t *errors);
+    commerce_json_t *shipping, ngx_commerce_checkout_to_t *to,
+    commerce_json_errors_t *errors);
+static void ngx_commerce_checkout_place(ngx_commerce_checkout_t *co,
+    ngx_commerce_checkout_address_t *address, ngx_commerce_checkout_to_t *to,
+    commerce_json_errors_t *errors);
 
+
+#define ngx_commerce_checkout_common                                          \
+    { "email", COMMERCE_JSON_STRING, COMMERCE_JSON_NULLABLE,                  \
+      offsetof(ngx_commerce_checkout_body_t, email), 3, 254 },                \
+    { "shipping", COMMERCE_JSON_OBJECT, COMMERCE_JSON_NULLABLE,               \
+      offsetof(ngx_commerce_checkout_body_t, shipping), 0, 2 },               \
+    { "expected_total", COMMERCE_JSON_INTEGER, COMMERCE_JSON_NULLABLE,        \
+      offsetof(ngx_commerce_checkout_body_t, expected_total), 0,              \
+      COMMERCE_MONEY_MAX }
+
+static const commerce_json_field_t  ngx_commerce_checkout_cart_fields[] = {
+
+    ngx_commerce_checkout_common,
+    { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
+};
 
 static const commerce_json_field_t  ngx_commerce_checkout_fields[] = {
 
@@ -43,13 +72,7 @@ static const commerce_json_field_t  ngx_commerce_checkout_fields[] = {
     { "lines", COMMERCE_JSON_ARRAY, COMMERCE_JSON_REQUIRED,
       offsetof(ngx_commerce_checkout_body_t, lines), 1,
       COMMERCE_LINES_LIMIT },
-    { "email", COMMERCE_JSON_STRING, COMMERCE_JSON_NULLABLE,
-      offsetof(ngx_commerce_checkout_body_t, email), 3, 254 },
-    { "shipping", COMMERCE_JSON_OBJECT, COMMERCE_JSON_NULLABLE,
-      offsetof(ngx_commerce_checkout_body_t, shipping), 0, 2 },
-    { "expected_total", COMMERCE_JSON_INTEGER, COMMERCE_JSON_NULLABLE,
-      offsetof(ngx_commerce_checkout_body_t, expected_total), 0,
-      COMMERCE_MONEY_MAX },
+    ngx_commerce_checkout_common,
     { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
 };
 
@@ -97,6 +120,30 @@ static const commerce_json_field_t  ngx_commerce_checkout_address_fields[] = {
 ngx_int_t
 ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
 {
+    return ngx_commerce_checkout_parse_body(co, ngx_commerce_checkout_fields,
+                                            &co->to);
+}
+
+
+/* The body may be left out. */
+
+ngx_int_t
+ngx_commerce_checkout_parse_cart(ngx_commerce_checkout_t *co)
+{
+    if (co->call->json == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_commerce_checkout_parse_body(co,
+                                            ngx_commerce_checkout_cart_fields,
+                                            &co->said);
+}
+
+
+static ngx_int_t
+ngx_commerce_checkout_parse_body(ngx_commerce_checkout_t *co,
+    const commerce_json_field_t *fields, ngx_commerce_checkout_to_t *to)
+{
     commerce_str_t                 name;
     ngx_commerce_call_t           *call;
     commerce_json_errors_t        *errors;
@@ -112,8 +159,7 @@ ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
     ngx_memzero(&body, sizeof(ngx_commerce_checkout_body_t));
     body.expected_total = -1;
 
-    (void) commerce_json_bind(call->json, ngx_commerce_checkout_fields, &body,
-                              "", errors);
+    (void) commerce_json_bind(call->json, fields, &body, "", errors);
 
     if (body.currency.len
         && !commerce_currency_valid(body.currency.data, body.currency.len))
@@ -136,7 +182,7 @@ ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
     }
 
     if (body.shipping) {
-        ngx_commerce_checkout_parse_shipping(co, body.shipping, errors);
+        ngx_commerce_checkout_parse_shipping(co, body.shipping, to, errors);
     }
 
     if (errors->failed || call->answered) {
@@ -151,9 +197,12 @@ ngx_commerce_checkout_parse(ngx_commerce_checkout_t *co)
         return NGX_ERROR;
     }
 
-    ngx_memcpy(co->currency, body.currency.data, COMMERCE_CURRENCY_LEN);
-    co->email.len = body.email.len;
-    co->email.data = body.email.data;
+    if (body.currency.len) {
+        ngx_memcpy(co->currency, body.currency.data, COMMERCE_CURRENCY_LEN);
+    }
+
+    to->email.len = body.email.len;
+    to->email.data = body.email.data;
     co->expected_total = body.expected_total;
 
     return NGX_OK;
@@ -262,9 +311,9 @@ ngx_commerce_checkout_parse_lines(ngx_commerce_checkout_t *co,
 
 static void
 ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
-    commerce_json_t *shipping, commerce_json_errors_t *errors)
+    commerce_json_t *shipping, ngx_commerce_checkout_to_t *to,
+    commerce_json_errors_t *errors)
 {
-    commerce_str_t                     name;
     commerce_json_writer_t             w;
     ngx_commerce_checkout_address_t    address;
     ngx_commerce_checkout_shipping_t   body;
@@ -278,13 +327,8 @@ ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
         return;
     }
 
-    if (body.method.len) {
-        name.data = (u_char *) "method";
-        name.len = sizeof("method") - 1;
-        commerce_json_error_add(errors, "/shipping", &name, "unknown_method",
-                                "this shop has no such shipping method");
-        return;
-    }
+    to->method.len = body.method.len;
+    to->method.data = body.method.data;
 
     if (body.address) {
         ngx_memzero(&address, sizeof(ngx_commerce_checkout_address_t));
@@ -296,6 +340,8 @@ ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
         {
             return;
         }
+
+        ngx_commerce_checkout_place(co, &address, to, errors);
     }
 
     commerce_json_writer_init(&w, 256, ngx_commerce_palloc, co->call->pool);
@@ -306,6 +352,51 @@ ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
         return;
     }
 
-    co->delivery.data = w.start;
-    co->delivery.len = w.last - w.start;
+    to->delivery.data = w.start;
+    to->delivery.len = w.last - w.start;
+}
+
+
+/* Taxes and shipping go by these; a country is a code of ISO 3166. */
+
+static void
+ngx_commerce_checkout_place(ngx_commerce_checkout_t *co,
+    ngx_commerce_checkout_address_t *address, ngx_commerce_checkout_to_t *to,
+    commerce_json_errors_t *errors)
+{
+    u_char          *p;
+    ngx_uint_t       i;
+    commerce_str_t   name, *country;
+
+    country = &address->part[NGX_COMMERCE_ADDRESS_COUNTRY];
+
+    if (country->len == 0) {
+        return;
+    }
+
+    p = ngx_pnalloc(co->call->pool, country->len);
+    if (p == NULL) {
+        errors->failed = 1;
+        return;
+    }
+
+    for (i = 0; i < country->len; i++) {
+        p[i] = ngx_toupper(country->data[i]);
+    }
+
+    if (country->len != 2 || p[0] < 'A' || p[0] > 'Z' || p[1] < 'A'
+        || p[1] > 'Z')
+    {
+        name.data = (u_char *) "country";
+        name.len = sizeof("country") - 1;
+        commerce_json_error_add(errors, "/shipping/address", &name,
+                                "invalid_value",
+                                "must be two letters (ISO 3166)");
+        return;
+    }
+
+    to->country.data = p;
+    to->country.len = 2;
+    to->region.data = address->part[NGX_COMMERCE_ADDRESS_REGION].data;
+    to->region.len = address->part[NGX_COMMERCE_ADDRESS_REGION].len;
 }

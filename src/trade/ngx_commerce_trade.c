@@ -48,6 +48,10 @@ static ngx_commerce_pg_pool_t *ngx_commerce_trade_pool(
 static const ngx_uint_t  ngx_commerce_order_statements[] = {
     NGX_COMMERCE_SQL_FENCE,
     NGX_COMMERCE_SQL_CHECKOUT,
+    NGX_COMMERCE_SQL_CHECKOUT_WHOLE,
+    NGX_COMMERCE_SQL_CLAIM_LOCK,
+    NGX_COMMERCE_SQL_CLAIM,
+    NGX_COMMERCE_SQL_UNCLAIM,
     NGX_COMMERCE_SQL_ORDER_BY_KEY,
     NGX_COMMERCE_SQL_PAY
 };

@@ -179,6 +179,7 @@ void ngx_commerce_guard_none(ngx_commerce_call_t *call);
 void ngx_commerce_guard_checkout(ngx_commerce_call_t *call);
 void ngx_commerce_guard_order(ngx_commerce_call_t *call);   /* {id}'s owner */
 void ngx_commerce_guard_cart(ngx_commerce_call_t *call);
+void ngx_commerce_guard_cart_checkout(ngx_commerce_call_t *call);
 /* needs call->scope, e.g. "stock:write" */
 void ngx_commerce_guard_staff(ngx_commerce_call_t *call);
 
@@ -186,6 +187,7 @@ void ngx_commerce_guard_staff(ngx_commerce_call_t *call);
 /* Storefront */
 void ngx_commerce_product_list(ngx_commerce_call_t *call);
 void ngx_commerce_product_get(ngx_commerce_call_t *call);
+void ngx_commerce_cart_checkout(ngx_commerce_call_t *call);
 void ngx_commerce_order_create(ngx_commerce_call_t *call);
 void ngx_commerce_order_get(ngx_commerce_call_t *call);
 void ngx_commerce_order_cancel(ngx_commerce_call_t *call);
