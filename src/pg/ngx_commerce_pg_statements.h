@@ -108,7 +108,8 @@ enum {
         "END::bigint AS value, "                                              \
     "coalesce((c.minimum->>(" currency "))::bigint, 0) AS minimum, "          \
     "c.starts_at, c.ends_at, "                                                \
-    "coalesce(greatest(c.limit_total - c.used, 0), -1)::bigint AS left_, "    \
+    "CASE WHEN c.limit_total IS NULL THEN -1 "                                \
+        "ELSE greatest(c.limit_total - c.used, 0) END::bigint AS left_, "     \
     "c.active, c.limit_per_customer IS NOT NULL AS per_customer "             \
     "FROM commerce.coupon c "                                                 \
     "WHERE lower(c.code) = lower((" code ") COLLATE \"C\")) coupon ON true "
