@@ -15,5 +15,14 @@
  */
 unsigned char *commerce_time_format(unsigned char *out, int64_t pg_usec);
 
+/*
+ * Reads RFC 3339 with its offset, such as 2026-11-22T14:43:30+01:00: at most
+ * six digits of a second's fraction, years 1 to 9999, offsets below 16 hours
+ * (PostgreSQL's limit), no leap second.  COMMERCE_ERROR leaves *pg_usec
+ * untouched.
+ */
+int commerce_time_parse(int64_t *pg_usec, const unsigned char *text,
+    size_t len);
+
 
 #endif

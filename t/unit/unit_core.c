@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "commerce_money.h"
@@ -21,6 +22,8 @@ static void test_uuid_order(void);
 static void test_uuid_parse(void);
 static void test_time(void);
 static void test_time_days(void);
+static void test_time_parse(void);
+static void test_time_parse_refused(void);
 static void test_order_states(void);
 static void test_order_steps(void);
 static void test_order_totals(void);
@@ -40,6 +43,8 @@ main(void)
     test_uuid_parse();
     test_time();
     test_time_days();
+    test_time_parse();
+    test_time_parse_refused();
     test_order_states();
     test_order_steps();
     test_order_totals();
@@ -328,7 +333,7 @@ test_time_days(void)
 {
     int            year, month, day, days, leap, good;
     char           wanted[64];
-    int64_t        n;
+    int64_t        n, usec;
     unsigned char  text[COMMERCE_TIME_TEXT];
 
     static const int  lengths[] =
@@ -349,14 +354,103 @@ test_time_days(void)
                 n++;
                 commerce_time_format(text, n * DAY - 1);
 
-                if (memcmp(text, wanted, COMMERCE_TIME_TEXT) != 0) {
+                if (memcmp(text, wanted, COMMERCE_TIME_TEXT) != 0
+                    || commerce_time_parse(&usec, text, COMMERCE_TIME_TEXT)
+                       != COMMERCE_OK
+                    || usec != n * DAY - 1)
+                {
                     good = 0;
                 }
             }
         }
     }
 
-    unit_ok(good && n == 146097, "every day from 1600 to 2399");
+    unit_ok(good && n == 146097, "every day from 1600 to 2399, both ways");
+}
+
+
+static void
+test_time_parse(void)
+{
+    size_t   i;
+    int64_t  usec;
+
+    static const struct {
+        const char  *text;
+        int64_t      usec;
+    } times[] = {
+        { "2000-01-01T00:00:00Z", 0 },
+        { "2000-01-01t00:00:00z", 0 },
+        { "2000-01-01T00:00:00.0Z", 0 },
+        { "2000-01-01T00:00:00.000001Z", 1 },
+        { "2000-01-01T00:00:00.1Z", 100000 },
+        { "2000-01-01T01:00:00+01:00", 0 },
+        { "1999-12-31T18:30:00-05:30", 0 },
+        { "2000-01-01T00:00:00-00:00", 0 },
+        { "2000-01-01T15:59:00+15:59", 0 },
+        { "2000-02-29T00:00:00Z", 59 * DAY },
+        { "2001-01-01T00:00:00Z", 366 * DAY },
+        { "1970-01-01T00:00:00Z", -COMMERCE_TIME_PG_EPOCH * 1000000 },
+        { "2026-11-22T14:43:30.123456Z", INT64_C(848673810123456) },
+        { "0001-01-01T00:00:00Z", INT64_C(-63082281600000000) },
+        { "9999-12-31T23:59:59.999999Z", INT64_C(252455615999999999) }
+    };
+
+    for (i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        usec = -7;
+
+        unit_integer(commerce_time_parse(&usec,
+                                     (const unsigned char *) times[i].text,
+                                     strlen(times[i].text)),
+                     COMMERCE_OK, times[i].text);
+        unit_integer(usec, times[i].usec, times[i].text);
+    }
+}
+
+
+static void
+test_time_parse_refused(void)
+{
+    size_t          i, len;
+    int64_t         usec;
+    unsigned char  *text;
+
+    static const char *const  bad[] = {
+        "", "2026", "2026-11-22", "2026-11-22T14:43Z", "2026-11-22T14:43:30",
+        "2026-11-22 14:43:30Z", "2026-11-22T14:43:30 Z",
+        "2026-11-22T14:43:30ZZ", "2026-11-22T14:43:30.Z",
+        "2026-11-22T14:43:30.1234567Z", "2026-11-22T14:43:30.1",
+        "2026-11-22T14:43:30,1Z", "2026-11-22T14:43:30+1:00",
+        "2026-11-22T14:43:30+01", "2026-11-22T14:43:30+0100",
+        "2026-11-22T14:43:30+16:00", "2026-11-22T14:43:30+01:60",
+        "2026-11-22T24:00:00Z", "2026-11-22T23:60:00Z",
+        "2026-11-22T23:59:60Z", "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z",
+        "2026-01-32T00:00:00Z", "2026-02-29T00:00:00Z",
+        "2100-02-29T00:00:00Z", "2026-04-31T00:00:00Z",
+        "0000-12-31T00:00:00Z", "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01", "-026-11-22T14:43:30Z",
+        "2026-1-022T14:43:30Z", "infinity", "2026-11-22T1a:43:30Z"
+    };
+
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+
+        /* of its own, so that a look behind its end is found */
+        len = strlen(bad[i]);
+        text = malloc(len ? len : 1);
+
+        if (text == NULL) {
+            return;
+        }
+
+        memcpy(text, bad[i], len);
+        usec = -7;
+
+        unit_ok(commerce_time_parse(&usec, text, len) == COMMERCE_ERROR
+                && usec == -7, "\"%s\" is refused", bad[i]);
+
+        free(text);
+    }
 }
 
 
