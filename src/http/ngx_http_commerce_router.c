@@ -165,6 +165,93 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       NGX_COMMERCE_OP_ADMIN_IMPORT, ngx_string("products:write"),
       ngx_commerce_guard_staff, NULL },
 
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/shipping-methods"), ngx_null_string, 0,
+      NGX_COMMERCE_OP_SHIPPING_LIST, ngx_null_string,
+      ngx_commerce_guard_none, ngx_commerce_shipping_method_list },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/tax-rates"), ngx_null_string, 0,
+      NGX_COMMERCE_OP_ADMIN_TAX_RATE, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_list },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/tax-rates"), ngx_null_string,
+      NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_ADMIN_TAX_RATE, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/tax-rates/"), ngx_null_string, NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_TAX_RATE, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_get },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/tax-rates/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_TAX_RATE, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_replace },
+
+    { NGX_HTTP_DELETE, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/tax-rates/"), ngx_null_string, NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_TAX_RATE, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_delete },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/shipping-methods"), ngx_null_string, 0,
+      NGX_COMMERCE_OP_ADMIN_SHIPPING, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_list },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/shipping-methods"), ngx_null_string,
+      NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_ADMIN_SHIPPING, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/shipping-methods/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_SHIPPING, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_get },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/shipping-methods/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_SHIPPING, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_replace },
+
+    { NGX_HTTP_DELETE, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/shipping-methods/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_SHIPPING, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_delete },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/coupons"), ngx_null_string, 0,
+      NGX_COMMERCE_OP_ADMIN_COUPON, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_list },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/coupons"), ngx_null_string, NGX_HTTP_COMMERCE_BODY,
+      NGX_COMMERCE_OP_ADMIN_COUPON, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_create },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/coupons/"), ngx_null_string, NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_COUPON, ngx_string("pricing:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_get },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/coupons/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_ADMIN_COUPON, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_replace },
+
+    { NGX_HTTP_DELETE, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/coupons/"), ngx_null_string, NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_COUPON, ngx_string("pricing:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_pricing_delete },
+
     { 0, NGX_HTTP_COMMERCE_NONE, ngx_null_string, ngx_null_string, 0,
       NGX_COMMERCE_OP_NONE, ngx_null_string, NULL, NULL }
 };

@@ -65,12 +65,16 @@ const char *const  ngx_http_commerce_operations[NGX_COMMERCE_OPS] = {
     [NGX_COMMERCE_OP_CART_SHIPPING] = "cart_shipping",
     [NGX_COMMERCE_OP_CART_EMAIL] = "cart_email",
     [NGX_COMMERCE_OP_CART_CHECKOUT] = "cart_checkout",
+    [NGX_COMMERCE_OP_SHIPPING_LIST] = "shipping_list",
     [NGX_COMMERCE_OP_ADMIN_PRODUCT] = "admin_product",
     [NGX_COMMERCE_OP_ADMIN_VARIANT] = "admin_variant",
     [NGX_COMMERCE_OP_ADMIN_PRICE] = "admin_price",
     [NGX_COMMERCE_OP_ADMIN_STOCK] = "admin_stock",
     [NGX_COMMERCE_OP_ADMIN_ORDER] = "admin_order",
     [NGX_COMMERCE_OP_ADMIN_IMPORT] = "admin_import",
+    [NGX_COMMERCE_OP_ADMIN_TAX_RATE] = "admin_tax_rate",
+    [NGX_COMMERCE_OP_ADMIN_SHIPPING] = "admin_shipping",
+    [NGX_COMMERCE_OP_ADMIN_COUPON] = "admin_coupon",
     [NGX_COMMERCE_OP_OTHER] = "other"
 };
 

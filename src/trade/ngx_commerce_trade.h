@@ -195,6 +195,7 @@ void ngx_commerce_payment_create(ngx_commerce_call_t *call);
 void ngx_commerce_cart_create(ngx_commerce_call_t *call);
 void ngx_commerce_cart_get(ngx_commerce_call_t *call);
 void ngx_commerce_cart_line_add(ngx_commerce_call_t *call);
+void ngx_commerce_shipping_method_list(ngx_commerce_call_t *call);
 
 /* Admin */
 void ngx_commerce_admin_product_list(ngx_commerce_call_t *call);
@@ -208,6 +209,12 @@ void ngx_commerce_admin_stock_get(ngx_commerce_call_t *call);
 void ngx_commerce_admin_stock_adjust(ngx_commerce_call_t *call);
 void ngx_commerce_admin_order_get(ngx_commerce_call_t *call);
 void ngx_commerce_admin_order_cancel(ngx_commerce_call_t *call);
+/* of tax rates, shipping methods and coupons, by call->operation */
+void ngx_commerce_admin_pricing_list(ngx_commerce_call_t *call);
+void ngx_commerce_admin_pricing_get(ngx_commerce_call_t *call);
+void ngx_commerce_admin_pricing_create(ngx_commerce_call_t *call);
+void ngx_commerce_admin_pricing_replace(ngx_commerce_call_t *call);
+void ngx_commerce_admin_pricing_delete(ngx_commerce_call_t *call);
 
 
 /*
