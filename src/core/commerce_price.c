@@ -429,6 +429,26 @@ commerce_price_upto(int64_t cost, int64_t quantity, int64_t whole)
 }
 
 
+uint64_t
+commerce_price_category(const unsigned char *name, size_t len)
+{
+    size_t    i;
+    uint64_t  hash;
+
+    if (len == 0) {
+        return 0;
+    }
+
+    hash = UINT64_C(0xcbf29ce484222325);
+
+    for (i = 0; i < len; i++) {
+        hash = (hash ^ name[i]) * UINT64_C(0x100000001b3);
+    }
+
+    return hash ? hash : 1;
+}
+
+
 static int
 commerce_price_money(int64_t amount)
 {

@@ -79,6 +79,9 @@ int commerce_price(commerce_price_t *price, commerce_price_line_t *lines,
 int commerce_price_allocate(int64_t amount, const int64_t *weights,
     int64_t *shares, size_t n);
 
+/* FNV-1a of a category's name, by which taxes are matched; 0: no category. */
+uint64_t commerce_price_category(const unsigned char *name, size_t len);
+
 /*
  * What "quantity" of the line's units cost their buyer, tax on top included,
  * when "before" of them were refunded already: portions of one line sum

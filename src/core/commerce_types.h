@@ -31,7 +31,15 @@ typedef struct {
 #define COMMERCE_CURRENCY_LEN   3
 #define COMMERCE_SKU_MAX        64
 #define COMMERCE_TITLE_MAX      255
+
+/* prices of a variant: currencies, tiers of one, and amounts of all together */
 #define COMMERCE_PRICES_MAX     16
+#define COMMERCE_TIERS_MAX      8
+#define COMMERCE_AMOUNTS_MAX    32
+
+/* units of a line */
+#define COMMERCE_QUANTITY_MAX   1000000000
+
 #define COMMERCE_LINES_LIMIT    5000
 
 

@@ -8,8 +8,8 @@
 #define NGX_COMMERCE_SQL_VARIANT(instance)                                    \
     "v.id, v.product_id, v.sku, v.title, v.version, "                         \
     "p.published AND NOT v.archived, "                                        \
-    "coalesce((SELECT string_agg(c.currency || ':' || c.amount, ',' "         \
-        "ORDER BY c.currency) "                                               \
+    "coalesce((SELECT string_agg(c.currency || ':' || c.min_quantity "        \
+        "|| ':' || c.amount, ',' ORDER BY c.currency, c.min_quantity) "       \
         "FROM commerce.price c WHERE c.variant_id = v.id), ''), "             \
     "least(coalesce(s.free, 0), 2147483647)::integer, "                       \
     "least(greatest(coalesce((SELECT sum(l.granted - l.returned "             \
@@ -17,7 +17,7 @@
                     "WHERE n.lease_id = l.id), 0)) "                          \
         "FROM commerce.lease l WHERE l.variant_id = v.id "                    \
         "AND l.closed_at IS NULL AND l.instance_id <> " instance "), 0), 0), " \
-        "2147483647)::integer"
+        "2147483647)::integer, p.category"
 
 #define NGX_COMMERCE_SQL_STOCK_ROW                                            \
     "LEFT JOIN commerce.stock s ON s.variant_id = v.id AND s.location_id = 1 "

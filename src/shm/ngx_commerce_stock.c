@@ -22,6 +22,22 @@ static uint32_t ngx_commerce_stock_live_units(ngx_commerce_zone_t *zone,
 static ngx_uint_t ngx_commerce_stock_stale(uint64_t sold_out);
 
 
+int64_t
+ngx_commerce_stock_item_price(const ngx_commerce_stock_item_t *item,
+    int64_t quantity)
+{
+    ngx_uint_t  i;
+
+    for (i = item->ntiers; i; i--) {
+        if (quantity >= item->tiers[i - 1].min_quantity) {
+            return item->tiers[i - 1].amount;
+        }
+    }
+
+    return -1;
+}
+
+
 ngx_int_t
 ngx_commerce_stock_take(ngx_commerce_zone_t *zone,
     const ngx_commerce_stock_ref_t *ref, uint32_t units,

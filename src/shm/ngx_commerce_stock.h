@@ -21,10 +21,22 @@ typedef struct {
 } ngx_commerce_stock_ref_t;
 
 
+/*
+ * A unit's price where the line has min_quantity units or more.  A variant's
+ * stand sorted by currency and quantity; the first of a currency is for 1.
+ */
 typedef struct {
     unsigned char       currency[COMMERCE_CURRENCY_LEN + 1];
+    int32_t             min_quantity;
     int64_t             amount;             /* minor units */
 } ngx_commerce_stock_price_t;
+
+
+/* The same, of one currency. */
+typedef struct {
+    int64_t             amount;
+    int32_t             min_quantity;
+} ngx_commerce_stock_tier_t;
 
 
 /* What the database says of a variant (a row to put, a copy found). */
@@ -39,7 +51,8 @@ typedef struct {
     uint8_t                     nprices;
     uint8_t                     sku_len;
     uint8_t                     title_len;
-    ngx_commerce_stock_price_t  prices[COMMERCE_PRICES_MAX];
+    uint64_t                    category;   /* commerce_price_category() */
+    ngx_commerce_stock_price_t  prices[COMMERCE_AMOUNTS_MAX];
     unsigned char               sku[COMMERCE_SKU_MAX];
     unsigned char               title[COMMERCE_TITLE_MAX];
 } ngx_commerce_variant_t;
@@ -50,10 +63,12 @@ typedef struct {
     ngx_commerce_stock_ref_t    ref;
     commerce_uuid_t             id;
     int32_t                     version;
-    int64_t                     unit_price; /* -1: no price in the currency */
     unsigned                    for_sale:1;
+    uint8_t                     ntiers;     /* 0: no price in the currency */
     uint8_t                     sku_len;
     uint8_t                     title_len;
+    uint64_t                    category;   /* as above */
+    ngx_commerce_stock_tier_t   tiers[COMMERCE_TIERS_MAX + 1];
     unsigned char               sku[COMMERCE_SKU_MAX];
     unsigned char               title[COMMERCE_TITLE_MAX];
 } ngx_commerce_stock_item_t;
@@ -113,6 +128,13 @@ ngx_int_t ngx_commerce_stock_find_sku(ngx_commerce_zone_t *zone,
 ngx_int_t ngx_commerce_stock_find_id(ngx_commerce_zone_t *zone,
     const commerce_uuid_t *id, const u_char *currency,
     ngx_commerce_stock_item_t *item);
+
+/*
+ * The price of each of "quantity" units, which are all that an order or cart
+ * has of the variant.  -1: it has no price in the currency.
+ */
+int64_t ngx_commerce_stock_item_price(const ngx_commerce_stock_item_t *item,
+    int64_t quantity);
 
 /*
  * A counter to be read before the row is read from the database: put() with

@@ -36,6 +36,8 @@ static ngx_uint_t ngx_commerce_variants_valid(
 static ngx_int_t ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     ngx_commerce_row_t *row, const u_char *currency,
     ngx_commerce_stock_item_t *item);
+static void ngx_commerce_variants_tiers(const ngx_commerce_variant_t *variant,
+    const u_char *currency, ngx_commerce_stock_item_t *item);
 static void ngx_commerce_variants_forget(uint64_t *word, uint64_t stamp);
 static uint32_t ngx_commerce_variants_hash(const void *data, size_t len);
 
@@ -151,7 +153,6 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     ngx_commerce_row_t *row, const u_char *currency,
     ngx_commerce_stock_item_t *item)
 {
-    ngx_uint_t               i;
     ngx_commerce_slot_t     *slot;
     ngx_commerce_variant_t  *variant;
 
@@ -173,17 +174,9 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     item->id = variant->id;
     item->version = variant->version;
     item->for_sale = variant->for_sale;
-    item->unit_price = -1;
+    item->category = variant->category;
 
-    for (i = 0; currency && i < variant->nprices; i++) {
-        if (ngx_memcmp(variant->prices[i].currency, currency,
-                       COMMERCE_CURRENCY_LEN)
-            == 0)
-        {
-            item->unit_price = variant->prices[i].amount;
-            break;
-        }
-    }
+    ngx_commerce_variants_tiers(variant, currency, item);
 
     item->sku_len = variant->sku_len;
     ngx_memcpy(item->sku, variant->sku, variant->sku_len);
@@ -191,6 +184,38 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     ngx_memcpy(item->title, variant->title, variant->title_len);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_commerce_variants_tiers(const ngx_commerce_variant_t *variant,
+    const u_char *currency, ngx_commerce_stock_item_t *item)
+{
+    ngx_uint_t                         i;
+    const ngx_commerce_stock_price_t  *price;
+
+    item->ntiers = 0;
+
+    if (currency == NULL) {
+        return;
+    }
+
+    for (i = 0; i < variant->nprices; i++) {
+        price = &variant->prices[i];
+
+        if (ngx_memcmp(price->currency, currency, COMMERCE_CURRENCY_LEN) != 0)
+        {
+            continue;
+        }
+
+        if (item->ntiers > COMMERCE_TIERS_MAX) {
+            return;
+        }
+
+        item->tiers[item->ntiers].amount = price->amount;
+        item->tiers[item->ntiers].min_quantity = price->min_quantity;
+        item->ntiers++;
+    }
 }
 
 
@@ -288,7 +313,7 @@ ngx_commerce_variants_fits(const ngx_commerce_variant_t *variant)
 {
     return variant->sku_len > 0
            && variant->sku_len <= COMMERCE_SKU_MAX
-           && variant->nprices <= COMMERCE_PRICES_MAX;
+           && variant->nprices <= COMMERCE_AMOUNTS_MAX;
 }
 
 

@@ -51,11 +51,14 @@ CREATE TABLE commerce.variant (
 );
 CREATE INDEX variant_product ON commerce.variant (product_id, position);
 
+-- A unit's price from that quantity of a line on.
 CREATE TABLE commerce.price (
     variant_id  uuid NOT NULL REFERENCES commerce.variant,
     currency    text COLLATE "C" NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    min_quantity integer NOT NULL DEFAULT 1
+                CHECK (min_quantity BETWEEN 1 AND 1000000000),
     amount      bigint NOT NULL CHECK (amount BETWEEN 0 AND 9007199254740991),
-    PRIMARY KEY (variant_id, currency)
+    PRIMARY KEY (variant_id, currency, min_quantity)
 );
 
 

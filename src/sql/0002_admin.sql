@@ -86,7 +86,7 @@ BEGIN
             category = doc->>'category',
             published = coalesce((doc->>'published')::boolean, true)
         WHERE p.id = was.id;
-        -- titles and "published" reach the order lines
+        -- titles, "published" and taxes (by the category) reach the orders
         UPDATE commerce.variant x SET version = x.version + 1,
             title = CASE WHEN x.own_title THEN x.title
                          ELSE doc->>'title' END
@@ -111,8 +111,9 @@ BEGIN
                 coalesce(v.title, doc->>'title'), v.title IS NOT NULL,
                 v.options, v.n)
             RETURNING * INTO old;
-            INSERT INTO commerce.price SELECT old.id, p.key, p.value::bigint
-            FROM jsonb_each_text(v.prices) p;
+            INSERT INTO commerce.price
+                (variant_id, currency, min_quantity, amount)
+            SELECT old.id, n.* FROM commerce.price_rows(v.prices) n;
             INSERT INTO commerce.stock VALUES (old.id, 1,
                 coalesce(v.units, 0));
             INSERT INTO commerce.stock_movement
@@ -162,6 +163,20 @@ END
 $$;
 
 
+-- {"USD": 1999, "EUR": {"amount": 1799, "tiers": [{"quantity": 10,
+-- "amount": 1599}]}} as rows of commerce.price.
+CREATE FUNCTION commerce.price_rows(prices jsonb)
+RETURNS TABLE (currency text, min_quantity integer, amount bigint)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT p.key, 1, coalesce(p.value->>'amount', p.value #>> '{}')::bigint
+    FROM jsonb_each(prices) p
+    UNION ALL
+    SELECT p.key, (t.value->>'quantity')::integer,
+           (t.value->>'amount')::bigint
+    FROM jsonb_each(prices) p, jsonb_array_elements(p.value->'tiers') t
+$$;
+
+
 -- Makes the variant's prices exactly "prices"; returns how many rows changed.
 CREATE FUNCTION commerce.put_prices(which uuid, prices jsonb)
 RETURNS integer
@@ -171,11 +186,15 @@ DECLARE
     put     integer;
 BEGIN
     DELETE FROM commerce.price p WHERE p.variant_id = which
-        AND NOT prices ? p.currency;
+        AND NOT EXISTS (SELECT FROM commerce.price_rows(prices) n
+            WHERE n.currency = p.currency
+            AND n.min_quantity = p.min_quantity);
     GET DIAGNOSTICS gone = ROW_COUNT;
     INSERT INTO commerce.price AS p
-    SELECT which, n.key, n.value::bigint FROM jsonb_each_text(prices) n
-    ON CONFLICT (variant_id, currency) DO UPDATE SET amount = EXCLUDED.amount
+        (variant_id, currency, min_quantity, amount)
+    SELECT which, n.* FROM commerce.price_rows(prices) n
+    ON CONFLICT (variant_id, currency, min_quantity)
+        DO UPDATE SET amount = EXCLUDED.amount
         WHERE p.amount <> EXCLUDED.amount;
     GET DIAGNOSTICS put = ROW_COUNT;
     RETURN gone + put;

@@ -18,10 +18,6 @@ static ngx_uint_t ngx_commerce_sku_repeats(const commerce_json_t *list,
     const commerce_json_t *last, const commerce_str_t *sku);
 static void ngx_commerce_options_check(const commerce_json_t *options,
     const char *path, commerce_json_errors_t *errors);
-static void ngx_commerce_prices_check(const commerce_json_t *prices,
-    const char *path, commerce_json_errors_t *errors);
-static const char *ngx_commerce_below(commerce_json_errors_t *errors,
-    const char *path, const char *name);
 static void ngx_commerce_fault(commerce_json_errors_t *errors,
     const char *path, const char *name, const char *code,
     const char *message);
@@ -332,37 +328,6 @@ ngx_commerce_options_check(const commerce_json_t *options, const char *path,
 }
 
 
-static void
-ngx_commerce_prices_check(const commerce_json_t *prices, const char *path,
-    commerce_json_errors_t *errors)
-{
-    const commerce_json_t  *p;
-
-    for (p = prices->child; p; p = p->next) {
-
-        if (errors->n == COMMERCE_JSON_ERRORS_MAX) {
-            return;
-        }
-
-        if (!commerce_currency_valid(p->key.data, p->key.len)) {
-            commerce_json_error_add(errors, path, &p->key, "invalid",
-                                    "is no currency: three upper-case "
-                                    "letters");
-            continue;
-        }
-
-        if (p->type != COMMERCE_JSON_INTEGER) {
-            commerce_json_error_add(errors, path, &p->key, "wrong_type",
-                                    "must be an integer of minor units");
-
-        } else if (p->integer < 0 || p->integer > COMMERCE_MONEY_MAX) {
-            commerce_json_error_add(errors, path, &p->key, "out_of_range",
-                                    "is not in the range of allowed values");
-        }
-    }
-}
-
-
 ngx_int_t
 ngx_commerce_variant_check(const commerce_json_t *doc,
     ngx_commerce_variant_fields_t *fields, commerce_json_errors_t *errors)
@@ -466,7 +431,7 @@ ngx_commerce_doc_text(ngx_pool_t *pool, const commerce_json_t *doc,
 }
 
 
-static const char *
+const char *
 ngx_commerce_below(commerce_json_errors_t *errors, const char *path,
     const char *name)
 {

@@ -77,6 +77,14 @@ ngx_int_t ngx_commerce_price_check(const commerce_json_t *doc,
     ngx_uint_t row, ngx_commerce_price_fields_t *fields,
     commerce_json_errors_t *errors);
 
+/* "prices" as they stand at "path": {"USD": 1999}, or with tiers. */
+void ngx_commerce_prices_check(const commerce_json_t *prices,
+    const char *path, commerce_json_errors_t *errors);
+
+/* path + "/" + name, in the errors' memory; "" when out of memory. */
+const char *ngx_commerce_below(commerce_json_errors_t *errors,
+    const char *path, const char *name);
+
 /* The tree as text; NGX_ERROR: no memory. */
 ngx_int_t ngx_commerce_doc_text(ngx_pool_t *pool, const commerce_json_t *doc,
     size_t size, ngx_str_t *text);

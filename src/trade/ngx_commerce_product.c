@@ -12,7 +12,7 @@
 
 /* behind the columns that ngx_commerce_variant_row() reads */
 enum {
-    NGX_COMMERCE_COL_OPTIONS = 9,
+    NGX_COMMERCE_COL_OPTIONS = 10,
     NGX_COMMERCE_COL_ARCHIVED,
     NGX_COMMERCE_COL_OWN_TITLE,
     NGX_COMMERCE_COL_ID,
@@ -34,6 +34,10 @@ static ngx_int_t ngx_commerce_product_variant(
     ngx_commerce_products_t *products, PGresult *res, int row);
 static void ngx_commerce_variant_members(commerce_json_writer_t *w,
     PGresult *res, int row, ngx_commerce_variant_t *variant);
+static void ngx_commerce_variant_prices_members(commerce_json_writer_t *w,
+    ngx_commerce_variant_t *variant);
+static void ngx_commerce_variant_tiers_write(commerce_json_writer_t *w,
+    ngx_commerce_stock_price_t *price, ngx_uint_t n);
 static void ngx_commerce_variant_staff_members(commerce_json_writer_t *w,
     PGresult *res, int row, ngx_commerce_variant_t *variant);
 static void ngx_commerce_json_str(commerce_json_writer_t *w,
@@ -225,8 +229,7 @@ static void
 ngx_commerce_variant_members(commerce_json_writer_t *w, PGresult *res,
     int row, ngx_commerce_variant_t *variant)
 {
-    ngx_str_t   options;
-    ngx_uint_t  i;
+    ngx_str_t  options;
 
     commerce_json_key(w, "id");
     commerce_json_uuid(w, &variant->id);
@@ -240,14 +243,68 @@ ngx_commerce_variant_members(commerce_json_writer_t *w, PGresult *res,
     commerce_json_key(w, "options");
     commerce_json_raw(w, options.data, options.len);
 
+    ngx_commerce_variant_prices_members(w, variant);
+}
+
+
+static void
+ngx_commerce_variant_prices_members(commerce_json_writer_t *w,
+    ngx_commerce_variant_t *variant)
+{
+    ngx_uint_t                   n;
+    ngx_commerce_stock_price_t  *price, *end;
+
     commerce_json_key(w, "prices");
     commerce_json_object_open(w);
 
-    for (i = 0; i < variant->nprices; i++) {
-        commerce_json_key(w, (char *) variant->prices[i].currency);
-        commerce_json_integer(w, variant->prices[i].amount);
+    price = variant->prices;
+    end = price + variant->nprices;
+
+    for ( /* void */ ; price < end; price += n) {
+
+        for (n = 1; price + n < end && price[n].min_quantity != 1; n++) {
+            /* void */
+        }
+
+        commerce_json_key(w, (char *) price->currency);
+
+        if (n == 1) {
+            commerce_json_integer(w, price->amount);
+
+        } else {
+            ngx_commerce_variant_tiers_write(w, price, n);
+        }
     }
 
+    commerce_json_object_close(w);
+}
+
+
+/* A price and the n - 1 tiers above it, which are of the same currency. */
+
+static void
+ngx_commerce_variant_tiers_write(commerce_json_writer_t *w,
+    ngx_commerce_stock_price_t *price, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    commerce_json_object_open(w);
+
+    commerce_json_key(w, "amount");
+    commerce_json_integer(w, price->amount);
+    commerce_json_key(w, "tiers");
+    commerce_json_array_open(w);
+
+    for (i = 1; i < n; i++) {
+        commerce_json_object_open(w);
+        commerce_json_key(w, "quantity");
+        commerce_json_integer(w, price[i].min_quantity);
+        commerce_json_key(w, "amount");
+        commerce_json_integer(w, price[i].amount);
+        commerce_json_object_close(w);
+    }
+
+    commerce_json_array_close(w);
     commerce_json_object_close(w);
 }
 

@@ -1,6 +1,7 @@
 /* Rows of variants from the database into the zone. */
 
 #include "ngx_commerce_product.h"
+#include "commerce_price.h"
 
 
 static ngx_int_t ngx_commerce_variants_build(ngx_commerce_pg_op_t *op,
@@ -12,6 +13,9 @@ static void ngx_commerce_variants_done(ngx_commerce_pg_op_t *op,
 static void ngx_commerce_variants_busy(ngx_event_t *ev);
 static void ngx_commerce_variant_prices(ngx_commerce_variant_t *variant,
     ngx_str_t *text);
+static int64_t ngx_commerce_variant_number(u_char **p, u_char *end);
+static ngx_uint_t ngx_commerce_variant_price_fits(
+    ngx_commerce_variant_t *variant, ngx_commerce_stock_price_t *price);
 
 
 ngx_int_t
@@ -198,35 +202,67 @@ ngx_commerce_variant_row(PGresult *res, int row,
 
     variant->free = ngx_commerce_pg_get_int4(res, row, 7);
     variant->leased = ngx_commerce_pg_get_int4(res, row, 8);
+
+    text = ngx_commerce_pg_get_text(res, row, 9);
+    variant->category = commerce_price_category(text.data, text.len);
 }
 
 
-/* "EUR:1999,USD:2100" */
+/* "EUR:1:1999,EUR:10:1799,USD:1:2100": sorted, as the statement has them */
 
 static void
 ngx_commerce_variant_prices(ngx_commerce_variant_t *variant, ngx_str_t *text)
 {
     u_char                      *p, *end;
-    int64_t                      amount;
     ngx_commerce_stock_price_t  *price;
 
     p = text->data;
     end = p + text->len;
 
     while (end - p > COMMERCE_CURRENCY_LEN
-           && variant->nprices < COMMERCE_PRICES_MAX)
+           && variant->nprices < COMMERCE_AMOUNTS_MAX)
     {
-        price = &variant->prices[variant->nprices++];
+        price = &variant->prices[variant->nprices];
 
         ngx_memcpy(price->currency, p, COMMERCE_CURRENCY_LEN);
         p += COMMERCE_CURRENCY_LEN + 1;
 
-        /* the table's CHECK keeps the amount far below an overflow */
-        for (amount = 0; p < end && *p != ','; p++) {
-            amount = amount * 10 + (*p - '0');
-        }
+        price->min_quantity = (int32_t) ngx_commerce_variant_number(&p, end);
+        price->amount = ngx_commerce_variant_number(&p, end);
 
-        price->amount = amount;
-        p++;
+        if (ngx_commerce_variant_price_fits(variant, price)) {
+            variant->nprices++;
+        }
     }
+}
+
+
+/* Up to a separator.  The table's CHECKs keep it far below an overflow. */
+
+static int64_t
+ngx_commerce_variant_number(u_char **p, u_char *end)
+{
+    int64_t  number;
+
+    for (number = 0; *p < end && **p >= '0' && **p <= '9'; (*p)++) {
+        number = number * 10 + (**p - '0');
+    }
+
+    (*p)++;
+
+    return number;
+}
+
+
+/* Rows that others than this module put: a tier needs the price below it. */
+
+static ngx_uint_t
+ngx_commerce_variant_price_fits(ngx_commerce_variant_t *variant,
+    ngx_commerce_stock_price_t *price)
+{
+    return price->min_quantity == 1
+           || (variant->nprices > 0
+               && ngx_memcmp(price[-1].currency, price->currency,
+                             COMMERCE_CURRENCY_LEN)
+                  == 0);
 }

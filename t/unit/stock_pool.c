@@ -21,6 +21,8 @@
 #define LEASES    400000
 #define HELD      24
 
+#define price(item, quantity)  ngx_commerce_stock_item_price(item, quantity)
+
 
 typedef struct {
     int64_t     instance;
@@ -149,10 +151,12 @@ variant(uint32_t n)
     v.version = 1;
     v.for_sale = 1;
     v.nprices = 2;
-    memcpy(v.prices[0].currency, "USD", 4);
-    v.prices[0].amount = 100 + n;
-    memcpy(v.prices[1].currency, "EUR", 4);
-    v.prices[1].amount = 200 + n;
+    memcpy(v.prices[0].currency, "EUR", 4);
+    v.prices[0].min_quantity = 1;
+    v.prices[0].amount = 200 + n;
+    memcpy(v.prices[1].currency, "USD", 4);
+    v.prices[1].min_quantity = 1;
+    v.prices[1].amount = 100 + n;
     v.sku_len = snprintf((char *) v.sku, sizeof(v.sku), "sku-%u", n);
     v.title_len = snprintf((char *) v.title, sizeof(v.title), "Title %u", n);
 
@@ -316,13 +320,13 @@ test_variants(void)
 
     ok(find(&zone, 5, &item) == NGX_DECLINED, "an unknown variant is missed");
     ok(put(&zone, 5) == NGX_OK && find(&zone, 5, &item) == NGX_OK
-       && item.unit_price == 205 && item.sku_len == 5,
+       && price(&item, 1) == 205 && item.sku_len == 5,
        "one that was put is found by id");
-    ok(find_sku(&zone, "sku-5", &item) == NGX_OK && item.unit_price == 105,
-       "and by sku, each with the price of the currency");
+    ok(find_sku(&zone, "sku-5", &item) == NGX_OK
+       && price(&item, 1) == 105, "and by sku, each in its currency");
     ok(ngx_commerce_stock_find_sku(&zone, (u_char *) "sku-5", 5,
                                    (u_char *) "XXX", &item) == NGX_OK
-       && item.unit_price == -1, "no price is told as -1");
+       && price(&item, 1) == -1, "no price is told as -1");
 
     stamp = ngx_commerce_stock_stamp(&zone);
     id = uuid(5);
@@ -363,6 +367,20 @@ test_variants(void)
     v.sku_len = 65;
     ok(ngx_commerce_stock_put(&zone, &v, 0) == NGX_ERROR,
        "a sku that is too long does not get in");
+
+    v = variant(8);
+    v.nprices = COMMERCE_AMOUNTS_MAX + 1;
+    ok(ngx_commerce_stock_put(&zone, &v, 0) == NGX_ERROR,
+       "nor do more prices than there is room for");
+    for (v.nprices = 2; v.nprices < COMMERCE_AMOUNTS_MAX; v.nprices++) {
+        v.prices[v.nprices] = (ngx_commerce_stock_price_t) {
+            "USD", 10 * (v.nprices - 1), 100 - v.nprices };
+    }
+    ngx_commerce_stock_put(&zone, &v, ngx_commerce_stock_stamp(&zone));
+    find_sku(&zone, "sku-8", &item);
+    ok(price(&item, 9) == 108 && price(&item, 10) == 98
+       && price(&item, 79) == 92 && price(&item, 1000000) == 91,
+       "a price is that of the quantity's tier, of so many as can be");
 
     v = variant(9);
     v.free = 3;

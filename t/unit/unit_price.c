@@ -30,6 +30,7 @@ static void test_portion(void);
 static void test_portion_refused(void);
 static void test_refused(void);
 static void test_limits(void);
+static void test_category(void);
 static void test_price_property(void);
 static void test_allocate_property(void);
 static void test_portion_property(void);
@@ -68,6 +69,7 @@ main(void)
     test_portion_refused();
     test_refused();
     test_limits();
+    test_category();
     test_price_property();
     test_allocate_property();
     test_portion_property();
@@ -728,6 +730,20 @@ test_limits(void)
     unit_integer(commerce_price(&price, lines, 2), COMMERCE_OK,
                  "a discount of that much");
     unit_integer(price.discount, MAX - 9007199255, "99.9999 %");
+}
+
+
+static void
+test_category(void)
+{
+    unit_ok(commerce_price_category(NULL, 0) == 0, "no category: 0");
+    unit_ok(commerce_price_category((unsigned char *) "a", 1)
+            == UINT64_C(0xaf63dc4c8601ec8c), "FNV-1a of \"a\"");
+    unit_ok(commerce_price_category((unsigned char *) "foobar", 6)
+            == UINT64_C(0x85944171f73967e8), "and of \"foobar\"");
+    unit_ok(commerce_price_category((unsigned char *) "\xd5k\xb9S\x42\x87"
+                                    "\x08\x36", 8) != 0,
+            "a name whose hash is 0 is a category too");
 }
 
 
