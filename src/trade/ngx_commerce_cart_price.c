@@ -17,7 +17,8 @@ ngx_commerce_cart_price(ngx_commerce_trade_t *trade,
 
     for (i = 0; i < quote->nlines; i++) {
         line = &quote->lines[i];
-        line->unit_price = quote->items[i]->unit_price;
+        line->unit_price = ngx_commerce_stock_item_price(quote->items[i],
+                                                         line->quantity);
 
         if (commerce_money_multiply(&line->total, line->unit_price,
                                     line->quantity)

@@ -215,7 +215,10 @@ ngx_commerce_cart_quote(ngx_commerce_cart_view_t *view)
     for (i = 0; i < cart->nlines; i++) {
         item = &view->items[i];
 
-        if (!item->known || !item->item.for_sale || item->item.unit_price < 0)
+        if (!item->known || !item->item.for_sale
+            || ngx_commerce_stock_item_price(&item->item,
+                                             cart->lines[i].quantity)
+               < 0)
         {
             continue;
         }

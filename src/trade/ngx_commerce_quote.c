@@ -150,9 +150,10 @@ ngx_commerce_quote_lines(ngx_commerce_quote_t *quote,
         line = &quote->lines[i];
         item = quote->items[i];
 
-        line->unit_price = item->unit_price;
+        line->unit_price = ngx_commerce_stock_item_price(item,
+                                                         line->quantity);
 
-        rate = ngx_commerce_quote_rate(places, 0);
+        rate = ngx_commerce_quote_rate(places, item->category);
 
         line->tax_rate = rate ? rate->rate : 0;
         line->tax_included = rate ? rate->included : 0;

@@ -9,9 +9,6 @@
 
 #define NGX_COMMERCE_RULES_POOL  4096
 
-#define NGX_COMMERCE_FNV64_BASIS  14695981039346656037ULL
-#define NGX_COMMERCE_FNV64_PRIME  1099511628211ULL
-
 
 enum {
     NGX_COMMERCE_RULES_VERSION = 0,
@@ -420,25 +417,10 @@ ngx_commerce_rules_compare(const void *one, const void *two)
 }
 
 
-/* FNV-1a of 64 bits, as a variant's row has it; 0 for no category. */
-
 uint64_t
 ngx_commerce_rules_category(const ngx_str_t *category)
 {
-    size_t    i;
-    uint64_t  hash;
-
-    if (category->len == 0) {
-        return 0;
-    }
-
-    hash = NGX_COMMERCE_FNV64_BASIS;
-
-    for (i = 0; i < category->len; i++) {
-        hash = (hash ^ category->data[i]) * NGX_COMMERCE_FNV64_PRIME;
-    }
-
-    return hash;
+    return commerce_price_category(category->data, category->len);
 }
 
 
