@@ -151,12 +151,8 @@ variant(uint32_t n)
     v.version = 1;
     v.for_sale = 1;
     v.nprices = 2;
-    memcpy(v.prices[0].currency, "EUR", 4);
-    v.prices[0].min_quantity = 1;
-    v.prices[0].amount = 200 + n;
-    memcpy(v.prices[1].currency, "USD", 4);
-    v.prices[1].min_quantity = 1;
-    v.prices[1].amount = 100 + n;
+    v.prices[0] = (ngx_commerce_stock_price_t) { "EUR", 1, 200 + n };
+    v.prices[1] = (ngx_commerce_stock_price_t) { "USD", 1, 100 + n };
     v.sku_len = snprintf((char *) v.sku, sizeof(v.sku), "sku-%u", n);
     v.title_len = snprintf((char *) v.title, sizeof(v.title), "Title %u", n);
 
