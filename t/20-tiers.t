@@ -186,6 +186,36 @@ is_problem($r, 409, 'price_changed', 'a stale cache does not sell a tier');
 is(unit_price('tea', 5), 1850, 'but at its price of now');
 
 
+# in carts
+
+my $cart = $t->post('/v1/carts', { currency => 'USD' })->{json};
+
+
+sub add {
+    my ($quantity) = @_;
+
+    return $t->post("/v1/carts/$cart->{id}/lines",
+        { sku => 'tea', quantity => $quantity },
+        'X-Cart-Token' => $cart->{token})->{json};
+}
+
+
+put_prices('tea', { USD => $tiered });
+is(add(6)->{lines}[0]{unit_price}, 1999, 'a cart below the tier');
+$r = add(4);
+is("@{ $r->{lines}[0] }{qw(quantity unit_price total)}", '10 1799 17990',
+   'reaches it by what is added');
+is_deeply($r->{warnings}, [], 'which is no change of the price');
+put_prices('tea', { USD => tiers(1998, [ 10, 1799 ]) });
+$r = $t->get("/v1/carts/$cart->{id}", 'X-Cart-Token' => $cart->{token});
+is_deeply($r->{json}{warnings}, [], "nor is another tier's");
+put_prices('tea', { USD => tiers(1998, [ 10, 1699 ]) });
+$r = $t->get("/v1/carts/$cart->{id}", 'X-Cart-Token' => $cart->{token});
+is($r->{json}{subtotal}, 16_990, "a change of the line's own tier is shown");
+is(join(' ', map { "$_->{code} $_->{previous} $_->{unit_price}" }
+        @{ $r->{json}{warnings} }), 'price_changed 1799 1699', 'and told');
+
+
 # imported
 
 my ($row) = $t->import_rows({ type => 'product',
