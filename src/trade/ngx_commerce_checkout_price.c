@@ -108,7 +108,8 @@ ngx_commerce_checkout_for_sale(ngx_commerce_checkout_t *co)
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
 
-        if (line->item.for_sale && line->item.unit_price >= 0
+        if (line->item.for_sale
+            && ngx_commerce_stock_item_price(&line->item, line->quantity) >= 0
             && line->quantity <= NGX_COMMERCE_QUANTITY_MAX)
         {
             continue;
@@ -127,13 +128,13 @@ ngx_commerce_checkout_for_sale(ngx_commerce_checkout_t *co)
             commerce_json_error_add(errors, path, NULL, "unknown_variant",
                                     "this shop does not sell it");
 
-        } else if (line->item.unit_price < 0) {
-            commerce_json_error_add(errors, path, NULL, "no_price",
-                                    "it has no price in this currency");
-
-        } else {
+        } else if (line->quantity > NGX_COMMERCE_QUANTITY_MAX) {
             commerce_json_error_add(errors, path, NULL, "out_of_range",
                                     "more units than one line can hold");
+
+        } else {
+            commerce_json_error_add(errors, path, NULL, "no_price",
+                                    "it has no price in this currency");
         }
     }
 
