@@ -160,6 +160,18 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       ngx_commerce_guard_staff, ngx_commerce_admin_order_cancel },
 
     { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders/"), ngx_string("/fulfilments"),
+      NGX_HTTP_COMMERCE_ID_OPTIONAL,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_fulfilment_create },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders/"), ngx_string("/refunds"),
+      NGX_HTTP_COMMERCE_ID_OPTIONAL,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:write"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_refund_create },
+
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
       ngx_string("/v1/admin/import"), ngx_null_string,
       NGX_HTTP_COMMERCE_NDJSON,
       NGX_COMMERCE_OP_ADMIN_IMPORT, ngx_string("products:write"),

@@ -128,6 +128,13 @@ enum {
     NGX_COMMERCE_SQL_CART_LINES,
     NGX_COMMERCE_SQL_CART_SWEEP,
     NGX_COMMERCE_SQL_CARTS_END
+/* ngx_commerce_pg_sql_life.c: what happens to an order */
+#define NGX_COMMERCE_SQL_LIFE  192
+
+enum {
+    NGX_COMMERCE_SQL_FULFIL = NGX_COMMERCE_SQL_LIFE,
+    NGX_COMMERCE_SQL_REFUND,
+    NGX_COMMERCE_SQL_LIFE_END
 };
 
 extern const ngx_commerce_pg_statement_t
@@ -144,6 +151,29 @@ extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_cart[
 
 /* NULL for a number that is none. */
 const ngx_commerce_pg_statement_t *ngx_commerce_pg_statement(ngx_uint_t n);
+extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_life[
+    NGX_COMMERCE_SQL_LIFE_END - NGX_COMMERCE_SQL_LIFE];
+
+
+/* NULL for a number that is none. */
+static ngx_inline const ngx_commerce_pg_statement_t *
+ngx_commerce_pg_statement(ngx_uint_t n)
+{
+    if (n < NGX_COMMERCE_SQL_STOCK_N) {
+        return &ngx_commerce_pg_sql_stock[n];
+    }
+
+    if (n >= NGX_COMMERCE_SQL_CATALOGUE && n < NGX_COMMERCE_SQL_CATALOGUE_END)
+    {
+        return &ngx_commerce_pg_sql_catalogue[n - NGX_COMMERCE_SQL_CATALOGUE];
+    }
+
+    if (n >= NGX_COMMERCE_SQL_LIFE && n < NGX_COMMERCE_SQL_LIFE_END) {
+        return &ngx_commerce_pg_sql_life[n - NGX_COMMERCE_SQL_LIFE];
+    }
+
+    return NULL;
+}
 
 
 #endif

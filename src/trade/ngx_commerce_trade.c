@@ -119,6 +119,8 @@ static const ngx_uint_t  ngx_commerce_write_statements[] = {
     NGX_COMMERCE_SQL_DELETE_SHIPPING_METHOD,
     NGX_COMMERCE_SQL_PUT_COUPON,
     NGX_COMMERCE_SQL_DELETE_COUPON,
+    NGX_COMMERCE_SQL_FULFIL,
+    NGX_COMMERCE_SQL_REFUND,
     /* what was written is read in the same transaction */
     NGX_COMMERCE_SQL_PRODUCT_BY_ID,
     NGX_COMMERCE_SQL_PRODUCT_BY_SLUG,
