@@ -153,6 +153,18 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:read"),
       ngx_commerce_guard_staff, ngx_commerce_admin_order_get },
 
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders"), ngx_null_string,
+      0,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_order_list },
+
+    { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
+      ngx_string("/v1/admin/orders/"), ngx_string("/events"),
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_ADMIN_ORDER, ngx_string("orders:read"),
+      ngx_commerce_guard_staff, ngx_commerce_admin_order_events },
+
     { NGX_HTTP_POST, NGX_HTTP_COMMERCE_ADMIN,
       ngx_string("/v1/admin/orders/"), ngx_string("/cancel"),
       NGX_HTTP_COMMERCE_ID_OPTIONAL,

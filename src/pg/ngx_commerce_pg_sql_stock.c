@@ -62,9 +62,7 @@ const ngx_commerce_pg_statement_t
 
     /* $1 order, $2 for the staff */
     [NGX_COMMERCE_SQL_ORDER] = { "order",
-        "SELECT id, idem, state, version, currency, subtotal, discount, tax, "
-        "shipping, total, email, delivery::text, created_at, expires_at, "
-        "customer_id, tax_included, refunded, coupon_code, "
+        "SELECT " NGX_COMMERCE_SQL_ORDER_COLUMNS
         "commerce.shipments_of(id), commerce.refunds_of(id, $2::bool), "
         "CASE WHEN $2::bool THEN commerce.payments_of(id) END "
         "FROM commerce.orders WHERE id = $1::uuid" },

@@ -24,6 +24,9 @@ static const struct {
 
     { NGX_COMMERCE_SQL_CARTS, NGX_COMMERCE_SQL_CARTS_END,
       ngx_commerce_pg_sql_cart },
+
+    { NGX_COMMERCE_SQL_LIFE, NGX_COMMERCE_SQL_LIFE_END,
+      ngx_commerce_pg_sql_life },
 };
 
 

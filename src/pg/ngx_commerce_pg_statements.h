@@ -128,12 +128,16 @@ enum {
     NGX_COMMERCE_SQL_CART_LINES,
     NGX_COMMERCE_SQL_CART_SWEEP,
     NGX_COMMERCE_SQL_CARTS_END
+};
+
 /* ngx_commerce_pg_sql_life.c: what happens to an order */
 #define NGX_COMMERCE_SQL_LIFE  192
 
 enum {
     NGX_COMMERCE_SQL_FULFIL = NGX_COMMERCE_SQL_LIFE,
     NGX_COMMERCE_SQL_REFUND,
+    NGX_COMMERCE_SQL_ORDER_PAGE,
+    NGX_COMMERCE_SQL_ORDER_EVENTS,
     NGX_COMMERCE_SQL_LIFE_END
 };
 
@@ -147,33 +151,19 @@ extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_pricing[
     NGX_COMMERCE_SQL_PRICING_END - NGX_COMMERCE_SQL_PRICING];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_cart[
     NGX_COMMERCE_SQL_CARTS_END - NGX_COMMERCE_SQL_CARTS];
-
-
-/* NULL for a number that is none. */
-const ngx_commerce_pg_statement_t *ngx_commerce_pg_statement(ngx_uint_t n);
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_life[
     NGX_COMMERCE_SQL_LIFE_END - NGX_COMMERCE_SQL_LIFE];
 
 
+/* What ngx_commerce_order_row() reads, less the JSON of ORDER behind it. */
+#define NGX_COMMERCE_SQL_ORDER_COLUMNS                                        \
+    "id, idem, state, version, currency, subtotal, discount, tax, shipping, " \
+    "total, email, delivery::text, created_at, expires_at, customer_id, "     \
+    "tax_included, refunded, coupon_code, "
+
+
 /* NULL for a number that is none. */
-static ngx_inline const ngx_commerce_pg_statement_t *
-ngx_commerce_pg_statement(ngx_uint_t n)
-{
-    if (n < NGX_COMMERCE_SQL_STOCK_N) {
-        return &ngx_commerce_pg_sql_stock[n];
-    }
-
-    if (n >= NGX_COMMERCE_SQL_CATALOGUE && n < NGX_COMMERCE_SQL_CATALOGUE_END)
-    {
-        return &ngx_commerce_pg_sql_catalogue[n - NGX_COMMERCE_SQL_CATALOGUE];
-    }
-
-    if (n >= NGX_COMMERCE_SQL_LIFE && n < NGX_COMMERCE_SQL_LIFE_END) {
-        return &ngx_commerce_pg_sql_life[n - NGX_COMMERCE_SQL_LIFE];
-    }
-
-    return NULL;
-}
+const ngx_commerce_pg_statement_t *ngx_commerce_pg_statement(ngx_uint_t n);
 
 
 #endif

@@ -29,6 +29,16 @@ SELECT order_id, seq, type, state, actor, data, created_at
 FROM commerce.order_event;
 
 
+-- Lists by the staff.  None of these has an order that a guest has just made,
+-- unless it came with an address: the checkout does not pay for them.
+CREATE INDEX orders_state ON commerce.orders (state, id)
+    WHERE state <> 'pending_payment';
+CREATE INDEX orders_customer ON commerce.orders (customer_id, id)
+    WHERE customer_id IS NOT NULL;
+CREATE INDEX orders_email ON commerce.orders (lower(email), id)
+    WHERE email IS NOT NULL;
+
+
 -- The mirror of commerce_order_may_become(): a test compares them.
 CREATE FUNCTION commerce.order_may_become(was text, becomes text)
 RETURNS boolean
@@ -287,28 +297,21 @@ BEGIN
     status := 'error';
     SELECT * INTO o FROM commerce.orders x WHERE x.id = which
     FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        problem := 'not_found';
-        RETURN NEXT;
-        RETURN;
-    END IF;
     order_idem := o.idem;
-
     SELECT * INTO s FROM commerce.shipment x
     WHERE x.idem = fulfil_order.idem;
-    IF FOUND AND s.fingerprint <> fulfil_order.fingerprint THEN
-        problem := 'idempotency_key_reused';
-        RETURN NEXT;
-        RETURN;
-    ELSIF FOUND THEN
+
+    IF s.fingerprint = fulfil_order.fingerprint THEN
         status := 'replayed';
         answer := json_strip_nulls(commerce.shipment_json(s))::text;
         RETURN NEXT;
         RETURN;
     END IF;
-
-    IF o.state NOT IN ('paid', 'partially_refunded') THEN
-        problem := 'illegal_transition';
+    problem := CASE WHEN o.id IS NULL THEN 'not_found'
+        WHEN s.id IS NOT NULL THEN 'idempotency_key_reused'
+        WHEN o.state NOT IN ('paid', 'partially_refunded')
+        THEN 'illegal_transition' END;
+    IF problem IS NOT NULL THEN
         RETURN NEXT;
         RETURN;
     END IF;
@@ -395,27 +398,20 @@ BEGIN
     status := 'error';
     SELECT * INTO o FROM commerce.orders x WHERE x.id = which
     FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        problem := 'not_found';
-        RETURN NEXT;
-        RETURN;
-    END IF;
     order_idem := o.idem;
-
     SELECT * INTO r FROM commerce.refund x WHERE x.idem = refund_order.idem;
-    IF FOUND AND r.fingerprint <> refund_order.fingerprint THEN
-        problem := 'idempotency_key_reused';
-        RETURN NEXT;
-        RETURN;
-    ELSIF FOUND THEN
+
+    IF r.fingerprint = refund_order.fingerprint THEN
         status := 'replayed';
         answer := json_strip_nulls(commerce.refund_json(r, true))::text;
         RETURN NEXT;
         RETURN;
     END IF;
-
-    IF o.state NOT IN ('paid', 'fulfilled', 'partially_refunded') THEN
-        problem := 'illegal_transition';
+    problem := CASE WHEN o.id IS NULL THEN 'not_found'
+        WHEN r.id IS NOT NULL THEN 'idempotency_key_reused'
+        WHEN NOT commerce.order_may_become(o.state, 'refunded')
+        THEN 'illegal_transition' END;
+    IF problem IS NOT NULL THEN
         RETURN NEXT;
         RETURN;
     END IF;

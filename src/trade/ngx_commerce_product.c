@@ -42,12 +42,8 @@ static void ngx_commerce_variant_staff_members(commerce_json_writer_t *w,
     PGresult *res, int row, ngx_commerce_variant_t *variant);
 static void ngx_commerce_json_str(commerce_json_writer_t *w,
     const char *key, ngx_str_t value);
-static ngx_int_t ngx_commerce_page_after(ngx_commerce_call_t *call,
-    ngx_commerce_page_t *page);
 static ngx_int_t ngx_commerce_page_sort(ngx_commerce_call_t *call,
     ngx_commerce_page_t *page);
-static ngx_int_t ngx_commerce_page_text(ngx_commerce_call_t *call,
-    const char *name, size_t max, ngx_str_t *value, const char *wrong);
 
 
 ngx_int_t
@@ -338,6 +334,8 @@ ngx_commerce_json_str(commerce_json_writer_t *w, const char *key,
 ngx_int_t
 ngx_commerce_page_parse(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
 {
+    ngx_int_t  rc;
+
     ngx_memzero(page, sizeof(ngx_commerce_page_t));
 
     if (ngx_commerce_call_limit(call, NGX_COMMERCE_PAGE_LIMIT,
@@ -347,11 +345,13 @@ ngx_commerce_page_parse(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
         return NGX_ERROR;
     }
 
-    if (ngx_commerce_page_after(call, page) != NGX_OK
-        || ngx_commerce_page_sort(call, page) != NGX_OK)
-    {
+    rc = ngx_commerce_page_after(call, &page->after);
+
+    if (rc == NGX_ERROR || ngx_commerce_page_sort(call, page) != NGX_OK) {
         return NGX_ERROR;
     }
+
+    page->has_after = rc == NGX_OK;
 
     if (ngx_commerce_page_text(call, "category", 128, &page->category,
                                "the argument \"category\" is not valid")
@@ -366,8 +366,8 @@ ngx_commerce_page_parse(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
 }
 
 
-static ngx_int_t
-ngx_commerce_page_after(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
+ngx_int_t
+ngx_commerce_page_after(ngx_commerce_call_t *call, commerce_uuid_t *after)
 {
     u_char     bytes[ngx_base64_decoded_length(NGX_COMMERCE_CURSOR_LEN) + 1];
     ngx_int_t  rc;
@@ -376,7 +376,7 @@ ngx_commerce_page_after(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
     rc = ngx_commerce_argument(call, "after", &value);
 
     if (rc == NGX_DECLINED) {
-        return NGX_OK;
+        return NGX_DECLINED;
     }
 
     if (rc != NGX_OK) {
@@ -388,7 +388,7 @@ ngx_commerce_page_after(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
 
     if (value.len != NGX_COMMERCE_CURSOR_LEN
         || ngx_decode_base64url(&id, &value) != NGX_OK
-        || id.len != sizeof(page->after.bytes))
+        || id.len != sizeof(after->bytes))
     {
         ngx_commerce_refuse(call, COMMERCE_INVALID_REQUEST,
                             "the argument \"after\" is not a cursor that "
@@ -396,8 +396,7 @@ ngx_commerce_page_after(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
         return NGX_ERROR;
     }
 
-    ngx_memcpy(page->after.bytes, id.data, sizeof(page->after.bytes));
-    page->has_after = 1;
+    ngx_memcpy(after->bytes, id.data, sizeof(after->bytes));
 
     return NGX_OK;
 }
@@ -441,7 +440,7 @@ ngx_commerce_page_sort(ngx_commerce_call_t *call, ngx_commerce_page_t *page)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_commerce_page_text(ngx_commerce_call_t *call, const char *name, size_t max,
     ngx_str_t *value, const char *wrong)
 {
@@ -545,18 +544,25 @@ void
 ngx_commerce_page_close(commerce_json_writer_t *w,
     ngx_commerce_products_t *products)
 {
+    ngx_commerce_page_end(w, products->more ? &products->last : NULL);
+}
+
+
+void
+ngx_commerce_page_end(commerce_json_writer_t *w, const commerce_uuid_t *last)
+{
     u_char     text[ngx_base64_encoded_length(sizeof(commerce_uuid_t))];
     ngx_str_t  cursor, id;
 
     commerce_json_array_close(w);
 
     commerce_json_key(w, "has_more");
-    commerce_json_boolean(w, products->more);
+    commerce_json_boolean(w, last != NULL);
     commerce_json_key(w, "next");
 
-    if (products->more) {
-        id.data = products->last.bytes;
-        id.len = sizeof(products->last.bytes);
+    if (last) {
+        id.data = (u_char *) last->bytes;
+        id.len = sizeof(last->bytes);
         cursor.data = text;
 
         ngx_encode_base64url(&cursor, &id);

@@ -79,6 +79,18 @@ void ngx_commerce_page_open(commerce_json_writer_t *w);
 void ngx_commerce_page_close(commerce_json_writer_t *w,
     ngx_commerce_products_t *products);
 
+/*
+ * Parts of any page.  "after": NGX_DECLINED when it is not given, NGX_ERROR
+ * refused.  A text that is not given has no data, one that is no text or too
+ * long is refused as "wrong".  "last": the cursor; NULL: there is no more.
+ */
+ngx_int_t ngx_commerce_page_after(ngx_commerce_call_t *call,
+    commerce_uuid_t *after);
+ngx_int_t ngx_commerce_page_text(ngx_commerce_call_t *call, const char *name,
+    size_t max, ngx_str_t *value, const char *wrong);
+void ngx_commerce_page_end(commerce_json_writer_t *w,
+    const commerce_uuid_t *last);
+
 
 /* ngx_commerce_catalogue.c: a write to the product was committed here. */
 void ngx_commerce_catalogue_changed(ngx_commerce_trade_t *trade,

@@ -74,6 +74,8 @@ static const ngx_uint_t  ngx_commerce_lease_statements[] = {
 static const ngx_uint_t  ngx_commerce_read_statements[] = {
     NGX_COMMERCE_SQL_ORDER,
     NGX_COMMERCE_SQL_ORDER_LINES,
+    NGX_COMMERCE_SQL_ORDER_PAGE,
+    NGX_COMMERCE_SQL_ORDER_EVENTS,
     NGX_COMMERCE_SQL_PAYMENT_BY_KEY,
     NGX_COMMERCE_SQL_VARIANTS,
     NGX_COMMERCE_SQL_PRODUCT_BY_ID,

@@ -215,6 +215,8 @@ void ngx_commerce_admin_pricing_get(ngx_commerce_call_t *call);
 void ngx_commerce_admin_pricing_create(ngx_commerce_call_t *call);
 void ngx_commerce_admin_pricing_replace(ngx_commerce_call_t *call);
 void ngx_commerce_admin_pricing_delete(ngx_commerce_call_t *call);
+void ngx_commerce_admin_order_list(ngx_commerce_call_t *call);
+void ngx_commerce_admin_order_events(ngx_commerce_call_t *call);
 void ngx_commerce_admin_fulfilment_create(ngx_commerce_call_t *call);
 void ngx_commerce_admin_refund_create(ngx_commerce_call_t *call);
 

@@ -455,6 +455,87 @@ test_time_parse_refused(void)
 
 
 static void
+test_time_parse(void)
+{
+    size_t         i;
+    int64_t        usec, back;
+    unsigned char  text[COMMERCE_TIME_TEXT];
+
+    static const struct {
+        const char  *text;
+        int64_t      usec;
+    } cases[] = {
+        { "2000-01-01T00:00:00Z", 0 },
+        { "2000-01-01T00:00:00.000001Z", 1 },
+        { "2000-01-01T00:00:00.5Z", 500000 },
+        { "2000-01-01T00:00:00.1234567899Z", 123456 },
+        { "2000-01-01t00:00:00z", 0 },
+        { "2000-01-01T01:30:00+01:30", 0 },
+        { "1999-12-31T16:00:00-08:00", 0 },
+        { "2000-01-01T00:00:00-00:00", 0 },
+        { "1999-12-31T23:59:59.999999Z", -1 },
+        { "2000-02-29T00:00:00Z", 59 * DAY },
+        { "2000-03-01T00:00:00Z", 60 * DAY },
+        { "2026-11-22T14:43:30.123456Z", INT64_C(848673810123456) },
+        { "0001-01-01T00:00:00Z", INT64_C(-63082281600000000) },
+        { "9999-12-31T23:59:59.999999Z", INT64_C(252455615999999999) }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        usec = -7;
+        unit_ok(commerce_time_parse(&usec,
+                                    (const unsigned char *) cases[i].text,
+                                    strlen(cases[i].text)) == COMMERCE_OK,
+                "%s is a time", cases[i].text);
+        unit_integer(usec, cases[i].usec, "and the right one");
+    }
+
+    for (i = 0; i < 2000; i++) {
+        usec = (int64_t) (unit_random() % UINT64_C(315537897600000000))
+               - INT64_C(63082281600000000);
+        (void) commerce_time_format(text, usec);
+
+        if (commerce_time_parse(&back, text, COMMERCE_TIME_TEXT)
+            != COMMERCE_OK || back != usec)
+        {
+            break;
+        }
+    }
+
+    unit_integer((int64_t) i, 2000, "what was formatted is parsed back");
+}
+
+
+static void
+test_time_parse_refused(void)
+{
+    size_t   i;
+    int64_t  usec;
+
+    static const char *const  bad[] = {
+        "", "2026", "2026-11-22", "2026-11-22T14:43:30", "2026-11-22T14:43Z",
+        "2026-11-22 14:43:30Z", "2026-13-22T14:43:30Z", "2026-00-01T00:00:00Z",
+        "2026-11-31T00:00:00Z", "2026-11-00T00:00:00Z", "2026-02-29T00:00:00Z",
+        "1900-02-29T00:00:00Z", "2026-11-22T24:00:00Z", "2026-11-22T23:60:00Z",
+        "2026-11-22T23:59:60Z", "2026-11-22T14:43:30.Z",
+        "2026-11-22T14:43:30+01", "2026-11-22T14:43:30+0100",
+        "2026-11-22T14:43:30+24:00", "2026-11-22T14:43:30+01:60",
+        "2026-11-22T14:43:30 01:00", "2026-11-22T14:43:30ZZ",
+        "-026-11-22T14:43:30Z", "+026-11-22T14:43:30Z", "26-11-22T14:43:30Z",
+        "0000-11-22T14:43:30Z", "0001-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01", "2026-1a-22T14:43:30Z", "now", "Z"
+    };
+
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        usec = 42;
+        unit_ok(commerce_time_parse(&usec, (const unsigned char *) bad[i],
+                                    strlen(bad[i])) == COMMERCE_ERROR
+                && usec == 42, "\"%s\" is no time", bad[i]);
+    }
+}
+
+
+static void
 test_order_states(void)
 {
     size_t                  i;
