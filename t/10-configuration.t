@@ -186,6 +186,7 @@ for (
     [ commerce_lease_block => 1, 1_000_000 ],
     [ commerce_lease_low_water => 1, 99 ],
     [ commerce_max_lines => 1, 5000 ],
+    [ commerce_cart_connections => 1, 8 ],
     [ commerce_json_depth => 1, 64 ],
     [ commerce_low_stock => 0, 1_000_000 ],
 ) {
@@ -208,6 +209,7 @@ for (
     [ commerce_lease_ttl => '5s', '4999ms', '2h' ],
     [ commerce_lease_idle => '30s', '999ms', '25h' ],
     [ commerce_hold_time => '15m', '0', '31d' ],
+    [ commerce_cart_lifetime => '7d', '0', '366d' ],
     [ commerce_idempotency_retention => '24h', '0', '2y' ],
 ) {
     my ($name, $good, @bad) = @$_;

@@ -118,6 +118,71 @@ subtest 'commerce_max_lines' => sub {
 };
 
 
+subtest 'commerce_max_lines of a cart' => sub {
+    my $t = with({ commerce_max_lines => 2 });
+
+    $t->product($_, stock => 5) for qw(a b c);
+
+    my $cart = $t->post('/v1/carts', { currency => 'USD' })->{json};
+    my $add = sub {
+        return $t->post("/v1/carts/$cart->{id}/lines",
+            { sku => $_[0], quantity => 1 },
+            'X-Cart-Token' => $cart->{token});
+    };
+
+    is($add->($_)->{status}, 200, "a line of $_") for qw(a b);
+
+    my $r = $add->('c');
+    is_problem($r, 422, 'invalid_request', 'a third line');
+    is($r->{json}{errors}[0]{code}, 'too_many', 'is one too many');
+    is($add->('a')->{json}{lines}[0]{quantity}, 2, 'more of one is not');
+    $t->delete("/v1/carts/$cart->{id}/lines/" . $t->sql('SELECT id FROM'
+        . " commerce.variant WHERE sku = 'a'"),
+        'X-Cart-Token' => $cart->{token});
+    is($add->('c')->{status}, 200, 'where one went another can come');
+    $t->finish(more => 1);
+};
+
+
+subtest 'commerce_cart_lifetime: since the last write' => sub {
+    my $t = with({ commerce_cart_lifetime => '3s' });
+
+    $t->product('tea', stock => 5);
+
+    my ($idle, $used) = map {
+        $t->post('/v1/carts', { currency => 'USD' })->{json}
+    } 1 .. 2;
+    my $status = sub {
+        return $t->get("/v1/carts/$_[0]{id}",
+                       'X-Cart-Token' => $_[0]{token})->{status};
+    };
+    my ($added, $writes) = (0, 0);
+
+    # written to until the other one is gone, and for another lifetime
+    for my $end ($idle, undef) {
+        my $since = time;
+
+        wait_until {
+            $writes++;
+            $added = $t->post("/v1/carts/$used->{id}/lines",
+                { sku => 'tea', quantity => 1 },
+                'X-Cart-Token' => $used->{token})->{status};
+            $added != 200 || ($end ? $status->($end) == 404
+                                   : time > $since + 4);
+        } 15;
+    }
+
+    is($status->($idle), 404, 'a cart that nobody touches goes');
+    is($added, 200, 'one that is used stays');
+    is($status->($used), 200, "after $writes writes");
+    ok((wait_until { $t->sql('SELECT count(*) FROM commerce.cart') == 0 } 20),
+       'then both are swept');
+    is($t->sql('SELECT count(*) FROM commerce.cart_line'), 0,
+       'and their lines');
+    $t->finish(more => 1);
+};
+
+
 subtest 'commerce_json_depth' => sub {
     my $t = with({ commerce_json_depth => 4 });
 
@@ -258,8 +323,9 @@ subtest 'commerce_batch' => sub {
 };
 
 
-subtest 'commerce_connections and commerce_read_connections' => sub {
-    my $t = with({ commerce_connections => 3, commerce_read_connections => 2 });
+subtest 'connections of each purpose' => sub {
+    my $t = with({ commerce_connections => 3, commerce_read_connections => 2,
+                   commerce_cart_connections => 4 });
     my $count = sub {
         my ($purpose) = @_;
 
@@ -271,6 +337,7 @@ subtest 'commerce_connections and commerce_read_connections' => sub {
     ok(wait_until { $count->('orders') == 3 }, 'three for orders')
         or diag($t->sql('SELECT application_name FROM pg_stat_activity'));
     ok(wait_until { $count->('reads') == 2 }, 'two for reads');
+    ok(wait_until { $count->('carts') == 4 }, 'four for carts');
     is($t->sql('SELECT count(*) FROM pg_stat_activity WHERE datname ='
         . " '" . $t->database . "' AND usename = 'commerce'"
         . " AND application_name !~ '^commerce/-?[0-9]+/[a-z]+\$'"), 0,

@@ -127,8 +127,8 @@ is($labels->{'org.nginx-commerce.nginx-abi'}, $abi, 'and the label names it');
 ($rc, $out) = in_image([], '/bin/sh', '-c', 'id -u; id -g');
 is($out, "10001\n10001\n", 'runs as that user');
 
-($rc, $out) = in_image([], 'find', '/', '-xdev', '-perm', '/6000',
-                       '-type', 'f');
+($rc, $out) = in_image([ '--user', '0:0' ], 'find', '/', '-xdev', '-type',
+                       'f', '-perm', '/6000');
 is($out, '', 'no setuid or setgid file');
 
 ($rc, $out) = in_image([], '/bin/sh', '-c',
@@ -140,13 +140,11 @@ is($out, '', 'no compiler');
 is(join('', grep { !/No such file/ } split /^/, $out), '',
    'no package lists, logs or traces of the build');
 
-($rc, $out) = docker('run', '--rm', '--network', 'none', '--entrypoint',
-    'find', $image, '/', '-xdev', '(', '-path', '/proc', '-o', '-path',
-    '/dev', ')', '-prune', '-o', '!', '-type', 'l', '-writable', '-print');
-is_deeply([ grep { !m{^/(?:tmp|var/tmp|run/lock|var/lock|etc/mtab)$} }
-            split /\n/, $out ],
-          [ qw(/run/nginx /var/lib/nginx) ],
-          'its user may write where nginx has to, and nowhere else')
+# a root file system that may be written
+($rc, $out) = docker('run', '--rm', '--entrypoint', '/bin/sh', $image, '-c',
+    'find / -xdev ! -type l -writable 2>/dev/null | sort');
+is($out, "/run/nginx\n/tmp\n/var/lib/nginx\n/var/tmp\n",
+   'its user may write where nginx has to, and nowhere else')
     or diag($out);
 
 for my $path ('/usr/lib/nginx/modules/ngx_http_commerce_module.so',

@@ -275,7 +275,8 @@ while (($router // '') =~ /\{\s*NGX_HTTP_(GET|POST|PUT|PATCH|DELETE),\s*
 {
     my ($method, $prefix, $suffix, $flags) = ($1, $2, $3 // '', $4);
 
-    push @routes, [ $method, $prefix, $suffix, $flags =~ /_ID/ ? 1 : 0 ];
+    push @routes, [ $method, $prefix, $suffix, $flags =~ /_ID/ ? 1 : 0,
+                    $flags =~ /_SUB/ ? 1 : 0 ];
 }
 
 ok(@routes >= 15, scalar(@routes) . ' routes');
@@ -284,9 +285,10 @@ my $api = slurp('docs/api.md');
 my @missing;
 
 for (@routes) {
-    my ($method, $prefix, $suffix, $id) = @$_;
-    my $pattern = quotemeta($prefix) . ($id ? '\{[^}]+\}' : '')
-        . quotemeta($suffix) . '(?![\w/{])';
+    my ($method, $prefix, $suffix, $id, $sub) = @$_;
+    my $name = '\{[^}]+\}';
+    my $pattern = quotemeta($prefix) . ($id ? $name : '')
+        . quotemeta($suffix) . ($sub ? $name : '') . '(?![\w/{])';
 
     push @missing, "$method $prefix" . ($id ? '{id}' : '') . $suffix
         unless $api =~ /\b$method\b[^\n]*$pattern/;

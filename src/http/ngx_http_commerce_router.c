@@ -93,6 +93,42 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       NGX_COMMERCE_OP_CART_LINE_ADD, ngx_null_string,
       ngx_commerce_guard_cart, ngx_commerce_cart_line_add },
 
+    { NGX_HTTP_PATCH, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/lines/"),
+      NGX_HTTP_COMMERCE_ID_BODY|NGX_HTTP_COMMERCE_SUB,
+      NGX_COMMERCE_OP_CART_LINE_SET, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_line_set },
+
+    { NGX_HTTP_DELETE, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/lines/"),
+      NGX_HTTP_COMMERCE_ID|NGX_HTTP_COMMERCE_SUB,
+      NGX_COMMERCE_OP_CART_LINE_REMOVE, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_line_remove },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/coupon"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_CART_COUPON, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_coupon_put },
+
+    { NGX_HTTP_DELETE, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/coupon"),
+      NGX_HTTP_COMMERCE_ID,
+      NGX_COMMERCE_OP_CART_COUPON, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_coupon_remove },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/shipping"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_CART_SHIPPING, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_shipping_put },
+
+    { NGX_HTTP_PUT, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/carts/"), ngx_string("/email"),
+      NGX_HTTP_COMMERCE_ID_BODY,
+      NGX_COMMERCE_OP_CART_EMAIL, ngx_null_string,
+      ngx_commerce_guard_cart, ngx_commerce_cart_email_put },
+
     { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
       ngx_string("/v1/admin/products"), ngx_null_string,
       0,

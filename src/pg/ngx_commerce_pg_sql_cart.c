@@ -116,16 +116,18 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
         "SELECT n::int4, code FROM w WHERE code <> 0"
     },
 
-    /* $1 ids */
+    /* $1 ids, $2 codes of coupons to look at instead of the carts' or NULL */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART) = {
         "cart",
-        "SELECT k.n::int4, c.id, c.state, c.expires_at <= now(), c.version, "
-            "c.currency, c.customer_id, c.email, c.delivery::text, "
-            "upper(c.delivery #>> '{address,country}'), "
-            "c.delivery #>> '{address,region}', c.delivery->>'method', "
-            "c.order_id, c.created_at, c.expires_at "
-        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n) "
-        "JOIN commerce.cart c USING (id)"
+        "SELECT k.n::int4, t.id, t.state, t.expires_at <= now(), t.version, "
+            "t.currency, t.customer_id, t.email, t.delivery::text, "
+            "upper(t.delivery #>> '{address,country}'), "
+            "t.delivery #>> '{address,region}', t.delivery->>'method', "
+            "t.order_id, t.created_at, t.expires_at, t.coupon_code, coupon.* "
+        "FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY k(id, code, n) "
+        "JOIN commerce.cart t USING (id) "
+        NGX_COMMERCE_SQL_COUPON("coalesce(k.code, t.coupon_code)",
+                                "t.currency")
     },
 
     /* $1 ids */

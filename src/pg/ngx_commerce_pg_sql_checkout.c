@@ -16,7 +16,8 @@
  * Row n = 0: the time of the transaction and of expiry.  Other rows are
  * refused orders: 1 instance not live, 2 a line without its lease, 3 a
  * variant's version has moved, 4 the key exists; of the whole form also
- * 5 another version of the cart, 6 the coupon is used up, 7 other rules.
+ * 5 another version of the cart, 6 the same or the coupon is used up, 7 other
+ * rules.
  */
 #define ngx_commerce_sql_checkout(more_params, more_names, more_lines,        \
     more_line_names, allowed, columns, line_columns, refused)                 \
@@ -101,8 +102,8 @@ const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
         ", discount, tax, tax_included, shipping, customer_id, cart_id, "
         "coupon_code",
         ", discount, tax, tax_included",
-        "WHEN NOT " ngx_commerce_sql_cart_claimed("u") " THEN 5 "
         "WHEN NOT " ngx_commerce_sql_coupon_used("u") " THEN 6 "
+        "WHEN NOT " ngx_commerce_sql_cart_claimed("u") " THEN 5 "
         "WHEN NOT " ngx_commerce_sql_rules_stand("u") " THEN 7 ") },
 
     /* $1 carts, $2 coupons: locked in one order, before any key is written;

@@ -14,6 +14,7 @@
 #define NGX_COMMERCE_IDLE_EVERY      2000
 #define NGX_COMMERCE_LIMBO_EVERY     5000
 #define NGX_COMMERCE_RETAIN_EVERY    60000
+#define NGX_COMMERCE_CARTS_EVERY     5000
 
 
 static void ngx_commerce_background_tick(ngx_event_t *ev);
@@ -43,7 +44,8 @@ static const ngx_uint_t  ngx_commerce_sweep_statements[] = {
     NGX_COMMERCE_SQL_SETTLE,
     NGX_COMMERCE_SQL_SETTLE_DEAD,
     NGX_COMMERCE_SQL_UNUSED,
-    NGX_COMMERCE_SQL_RETENTION
+    NGX_COMMERCE_SQL_RETENTION,
+    NGX_COMMERCE_SQL_CART_SWEEP
 };
 
 
@@ -66,6 +68,7 @@ ngx_commerce_background_start(ngx_commerce_trade_t *trade)
     bg->search.every = NGX_COMMERCE_SETTLE_EVERY;
     bg->limbo.every = NGX_COMMERCE_LIMBO_EVERY;
     bg->retention.every = NGX_COMMERCE_RETAIN_EVERY;
+    bg->carts.every = NGX_COMMERCE_CARTS_EVERY;
 
     bg->tick.handler = ngx_commerce_background_tick;
     bg->tick.data = bg;
@@ -294,6 +297,7 @@ ngx_commerce_background_work(ngx_commerce_background_t *bg)
     ngx_commerce_chore(bg, &bg->beat, bg->beats);
     ngx_commerce_chore(bg, &bg->expiry, bg->sweeps);
     ngx_commerce_chore(bg, &bg->retention, bg->sweeps);
+    ngx_commerce_chore(bg, &bg->carts, bg->sweeps);
 
     /* a long sum over the rows, void unless the zone is quiet */
 

@@ -37,6 +37,7 @@ struct ngx_commerce_background_s {
     ngx_commerce_chore_t        search;     /* of instances to settle */
     ngx_commerce_chore_t        limbo;
     ngx_commerce_chore_t        retention;
+    ngx_commerce_chore_t        carts;      /* whose time is over */
     ngx_msec_t                  next_idle;
 
     int64_t                     new_id;     /* being registered */
@@ -55,6 +56,7 @@ struct ngx_commerce_background_s {
     unsigned                    settling:1;
 
     ngx_uint_t                  expired;
+    ngx_uint_t                  swept;      /* carts */
     int64_t                     unused;
     ngx_atomic_uint_t           activity;
     ngx_atomic_uint_t           last_activity;  /* at the last tick */

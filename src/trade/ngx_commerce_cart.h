@@ -34,7 +34,8 @@ typedef struct {
     ngx_str_t                   country;    /* of its address; or empty */
     ngx_str_t                   region;
     ngx_str_t                   method;
-    ngx_commerce_coupon_t       coupon;
+    ngx_str_t                   code;       /* of the coupon; or empty */
+    ngx_commerce_coupon_t       coupon;     /* has_coupon: there is one */
     commerce_uuid_t             order_id;
     int64_t                     created_at; /* PostgreSQL's microseconds */
     int64_t                     expires_at;
@@ -52,6 +53,8 @@ struct ngx_commerce_cart_load_s {
     ngx_commerce_pg_op_t        op;
     ngx_commerce_call_t        *call;       /* its pool holds the cart */
     commerce_uuid_t             id;
+    ngx_str_t                   code;       /* the coupon to read instead of
+                                               the cart's; or empty */
     ngx_commerce_cart_t         cart;
     unsigned                    found:1;
     unsigned                    failed:1;

@@ -1,5 +1,5 @@
 /*
- * A cart's JSON.
+ * A cart's JSON, and the warnings in it.
  */
 
 #include "ngx_commerce_cart_view.h"
@@ -7,6 +7,10 @@
 
 static void ngx_commerce_cart_json_lines(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w);
+static void ngx_commerce_cart_json_amounts(ngx_commerce_cart_view_t *view,
+    commerce_json_writer_t *w, const commerce_price_line_t *line);
+static void ngx_commerce_cart_json_amount(commerce_json_writer_t *w,
+    const char *name, int64_t amount, ngx_uint_t known);
 static void ngx_commerce_cart_json_totals(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w);
 static void ngx_commerce_cart_json_details(ngx_commerce_cart_view_t *view,
@@ -15,6 +19,8 @@ static void ngx_commerce_cart_warnings(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w);
 static void ngx_commerce_cart_warn_line(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w, ngx_uint_t n);
+static void ngx_commerce_cart_warn_details(ngx_commerce_cart_view_t *view,
+    commerce_json_writer_t *w);
 static void ngx_commerce_cart_warn(commerce_json_writer_t *w,
     const char *code, const char *target, ngx_int_t n, const char *message);
 static int64_t ngx_commerce_cart_available(ngx_commerce_cart_view_t *view,
@@ -87,8 +93,6 @@ ngx_commerce_cart_json(ngx_commerce_cart_view_t *view, ngx_str_t *body)
 }
 
 
-/* unit_price and total are null where the line cannot be bought. */
-
 static void
 ngx_commerce_cart_json_lines(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w)
@@ -113,28 +117,8 @@ ngx_commerce_cart_json_lines(ngx_commerce_cart_view_t *view,
         commerce_json_string(w, item->item.title, item->item.title_len);
         commerce_json_key(w, "quantity");
         commerce_json_integer(w, line->quantity);
-        commerce_json_key(w, "unit_price");
 
-        if (item->line == NULL) {
-            commerce_json_null(w);
-            commerce_json_key(w, "total");
-            commerce_json_null(w);
-
-        } else {
-            commerce_json_integer(w, item->line->unit_price);
-            commerce_json_key(w, "total");
-            commerce_json_integer(w, item->line->total);
-
-            if (item->line->discount) {
-                commerce_json_key(w, "discount");
-                commerce_json_integer(w, item->line->discount);
-            }
-
-            if (item->line->tax) {
-                commerce_json_key(w, "tax");
-                commerce_json_integer(w, item->line->tax);
-            }
-        }
+        ngx_commerce_cart_json_amounts(view, w, item->line);
 
         commerce_json_object_close(w);
     }
@@ -143,26 +127,63 @@ ngx_commerce_cart_json_lines(ngx_commerce_cart_view_t *view,
 }
 
 
+/* null where the line cannot be bought, or the sum is no amount any more */
+
+static void
+ngx_commerce_cart_json_amounts(ngx_commerce_cart_view_t *view,
+    commerce_json_writer_t *w, const commerce_price_line_t *line)
+{
+    ngx_uint_t  priced;
+
+    priced = line && view->quoted != NGX_COMMERCE_QUOTE_OVERFLOW;
+
+    ngx_commerce_cart_json_amount(w, "unit_price",
+                                  line ? line->unit_price : 0, line != NULL);
+    ngx_commerce_cart_json_amount(w, "total", priced ? line->total : 0,
+                                  priced);
+
+    if (priced && line->discount) {
+        ngx_commerce_cart_json_amount(w, "discount", line->discount, 1);
+    }
+
+    if (priced && line->tax) {
+        ngx_commerce_cart_json_amount(w, "tax", line->tax, 1);
+    }
+}
+
+
+static void
+ngx_commerce_cart_json_amount(commerce_json_writer_t *w, const char *name,
+    int64_t amount, ngx_uint_t known)
+{
+    commerce_json_key(w, name);
+
+    if (known) {
+        commerce_json_integer(w, amount);
+
+    } else {
+        commerce_json_null(w);
+    }
+}
+
+
 static void
 ngx_commerce_cart_json_totals(ngx_commerce_cart_view_t *view,
     commerce_json_writer_t *w)
 {
+    ngx_uint_t         known;
     commerce_price_t  *price;
 
     price = &view->quote.price;
+    known = view->quoted != NGX_COMMERCE_QUOTE_OVERFLOW;
 
-    commerce_json_key(w, "subtotal");
-    commerce_json_integer(w, price->subtotal);
-    commerce_json_key(w, "discount");
-    commerce_json_integer(w, price->discount);
-    commerce_json_key(w, "tax");
-    commerce_json_integer(w, price->tax);
-    commerce_json_key(w, "tax_included");
-    commerce_json_integer(w, price->tax_included);
-    commerce_json_key(w, "shipping");
-    commerce_json_integer(w, price->shipping);
-    commerce_json_key(w, "total");
-    commerce_json_integer(w, price->total);
+    ngx_commerce_cart_json_amount(w, "subtotal", price->subtotal, known);
+    ngx_commerce_cart_json_amount(w, "discount", price->discount, known);
+    ngx_commerce_cart_json_amount(w, "tax", price->tax, known);
+    ngx_commerce_cart_json_amount(w, "tax_included", price->tax_included,
+                                  known);
+    ngx_commerce_cart_json_amount(w, "shipping", price->shipping, known);
+    ngx_commerce_cart_json_amount(w, "total", price->total, known);
 }
 
 
@@ -174,9 +195,9 @@ ngx_commerce_cart_json_details(ngx_commerce_cart_view_t *view,
 
     cart = view->cart;
 
-    if (cart->has_coupon) {
+    if (cart->code.len) {
         commerce_json_key(w, "coupon");
-        commerce_json_string(w, cart->coupon.code.data, cart->coupon.code.len);
+        commerce_json_string(w, cart->code.data, cart->code.len);
     }
 
     if (cart->email.len) {
@@ -205,6 +226,8 @@ ngx_commerce_cart_warnings(ngx_commerce_cart_view_t *view,
         for (i = 0; i < view->cart->nlines; i++) {
             ngx_commerce_cart_warn_line(view, w, i);
         }
+
+        ngx_commerce_cart_warn_details(view, w);
     }
 
     commerce_json_array_close(w);
@@ -257,6 +280,40 @@ ngx_commerce_cart_warn_line(ngx_commerce_cart_view_t *view,
     commerce_json_key(w, "available");
     commerce_json_integer(w, available);
     commerce_json_object_close(w);
+}
+
+
+static void
+ngx_commerce_cart_warn_details(ngx_commerce_cart_view_t *view,
+    commerce_json_writer_t *w)
+{
+    const char           *reason;
+    ngx_commerce_cart_t  *cart;
+
+    cart = view->cart;
+
+    if (cart->code.len) {
+        reason = cart->has_coupon ? view->quote.coupon_reason
+                                  : "unknown_coupon";
+
+        if (reason) {
+            ngx_commerce_cart_warn(w, reason, "/coupon", -1,
+                                   "the coupon gives no discount now");
+            commerce_json_object_close(w);
+        }
+    }
+
+    if (view->quoted == NGX_COMMERCE_QUOTE_METHOD) {
+        ngx_commerce_cart_warn(w, view->quote.reason, "/delivery/method", -1,
+                               "there is no such shipping method now");
+        commerce_json_object_close(w);
+    }
+
+    if (view->quoted == NGX_COMMERCE_QUOTE_OVERFLOW) {
+        ngx_commerce_cart_warn(w, "out_of_range", "/total", -1,
+                               "the total is more than an amount can be");
+        commerce_json_object_close(w);
+    }
 }
 
 

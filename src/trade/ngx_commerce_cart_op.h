@@ -76,8 +76,21 @@ typedef struct {
 /* ngx_commerce_cart_batch.c: takes over; the call is answered. */
 void ngx_commerce_cart_send(ngx_commerce_cart_op_t *op);
 
-/* ngx_commerce_cart.c: it is committed, look at the verdict. */
+/* ngx_commerce_cart.c */
+
+/* With If-Match and Idempotency-Key looked at; NULL: refused. */
+ngx_commerce_cart_op_t *ngx_commerce_cart_op(ngx_commerce_call_t *call,
+    ngx_commerce_cart_kind_e kind);
+
+/* It is committed: looks at the verdict. */
 void ngx_commerce_cart_written(ngx_commerce_cart_op_t *op);
+
+/* Refuses with one error of a member of the body. */
+void ngx_commerce_cart_invalid(ngx_commerce_cart_op_t *op,
+    const char *member, const char *code, const char *message);
+
+/* The member of the request that names the variant. */
+const char *ngx_commerce_cart_named(ngx_commerce_cart_op_t *op);
 
 
 /* ngx_commerce_cart_row.c */

@@ -39,6 +39,7 @@ ngx_int_t
 ngx_commerce_cart_row(ngx_pool_t *pool, PGresult *res, int row,
     ngx_commerce_cart_t *cart)
 {
+    ngx_int_t  rc;
     ngx_str_t  text;
 
     text = ngx_commerce_pg_get_text(res, row, 2);
@@ -72,13 +73,16 @@ ngx_commerce_cart_row(ngx_pool_t *pool, PGresult *res, int row,
            != NGX_OK
         || ngx_commerce_cart_text(pool, res, row, 9, &cart->country) != NGX_OK
         || ngx_commerce_cart_text(pool, res, row, 10, &cart->region) != NGX_OK
-        || ngx_commerce_cart_text(pool, res, row, 11, &cart->method)
-           != NGX_OK)
+        || ngx_commerce_cart_text(pool, res, row, 11, &cart->method) != NGX_OK
+        || ngx_commerce_cart_text(pool, res, row, 15, &cart->code) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    rc = ngx_commerce_coupon_row(res, row, 16, pool, &cart->coupon);
+    cart->has_coupon = rc == NGX_OK;
+
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -148,32 +152,33 @@ ngx_commerce_cart_read(ngx_commerce_cart_load_t *load)
 static ngx_int_t
 ngx_commerce_cart_build(ngx_commerce_pg_op_t *op, ngx_commerce_pg_conn_t *conn)
 {
-    ngx_uint_t                 i;
-    ngx_commerce_pg_array_t    ids;
-    ngx_commerce_pg_query_t   *q;
+    ngx_commerce_pg_array_t    id, code;
+    ngx_commerce_pg_query_t   *cart, *lines;
     ngx_commerce_cart_load_t  *load;
 
     (void) conn;
 
     load = op->data;
 
-    for (i = 0; i < 2; i++) {
-        q = ngx_commerce_pg_query(op, i ? NGX_COMMERCE_SQL_CART_LINES
-                                        : NGX_COMMERCE_SQL_CART, 1);
-        if (q == NULL) {
-            return NGX_ERROR;
-        }
+    cart = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART, 2);
+    lines = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART_LINES, 1);
 
-        ngx_commerce_pg_array(&ids, op->pool, NGX_COMMERCE_PG_UUID, 1);
-        ngx_commerce_pg_push_uuid(&ids, &load->id);
-        ngx_commerce_pg_array_param(q, 1, &ids);
-
-        if (q->failed) {
-            return NGX_ERROR;
-        }
+    if (cart == NULL || lines == NULL) {
+        return NGX_ERROR;
     }
 
-    return NGX_OK;
+    ngx_commerce_pg_array(&id, op->pool, NGX_COMMERCE_PG_UUID, 1);
+    ngx_commerce_pg_push_uuid(&id, &load->id);
+    ngx_commerce_pg_array_param(cart, 1, &id);
+    ngx_commerce_pg_array_param(lines, 1, &id);
+
+    if (load->code.len) {
+        ngx_commerce_pg_array(&code, op->pool, NGX_COMMERCE_PG_TEXT, 1);
+        ngx_commerce_pg_push_text(&code, load->code.data, load->code.len);
+        ngx_commerce_pg_array_param(cart, 2, &code);
+    }
+
+    return cart->failed || lines->failed ? NGX_ERROR : NGX_OK;
 }
 
 

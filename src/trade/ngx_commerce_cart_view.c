@@ -15,6 +15,9 @@ static ngx_int_t ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view,
     ngx_uint_t *missing);
 static void ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants,
     ngx_int_t rc);
+static void ngx_commerce_cart_rules(ngx_commerce_cart_view_t *view);
+static void ngx_commerce_cart_ready(ngx_commerce_rules_wait_t *wait,
+    ngx_int_t rc);
 static void ngx_commerce_cart_quote(ngx_commerce_cart_view_t *view);
 static void ngx_commerce_cart_answer(ngx_commerce_cart_view_t *view);
 static ngx_int_t ngx_commerce_cart_location(ngx_commerce_call_t *call,
@@ -77,7 +80,7 @@ ngx_commerce_cart_resolve(ngx_commerce_cart_view_t *view)
     }
 
     if (missing == 0) {
-        ngx_commerce_cart_quote(view);
+        ngx_commerce_cart_rules(view);
         return;
     }
 
@@ -199,6 +202,45 @@ ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants, ngx_int_t rc)
 }
 
 
+/* Without a country there is no tax, and no method. */
+
+static void
+ngx_commerce_cart_rules(ngx_commerce_cart_view_t *view)
+{
+    ngx_int_t  rc;
+
+    if (view->cart->country.len == 0) {
+        ngx_commerce_cart_quote(view);
+        return;
+    }
+
+    view->wait.ready = ngx_commerce_cart_ready;
+    view->wait.data = view;
+
+    rc = ngx_commerce_rules_current(view->call->trade, &view->wait);
+
+    if (rc != NGX_AGAIN) {
+        ngx_commerce_cart_ready(&view->wait, rc);
+    }
+}
+
+
+static void
+ngx_commerce_cart_ready(ngx_commerce_rules_wait_t *wait, ngx_int_t rc)
+{
+    ngx_commerce_cart_view_t  *view;
+
+    view = wait->data;
+
+    if (rc != NGX_OK) {
+        ngx_commerce_refuse(view->call, COMMERCE_UNAVAILABLE, NULL);
+        return;
+    }
+
+    ngx_commerce_cart_quote(view);
+}
+
+
 /* Lines that cannot be bought now cost nothing, and are warned of. */
 
 static void
@@ -234,7 +276,7 @@ ngx_commerce_cart_quote(ngx_commerce_cart_view_t *view)
     quote->method = cart->method;
     quote->coupon = cart->has_coupon ? &cart->coupon : NULL;
 
-    view->quoted = ngx_commerce_cart_price(view->call->trade, quote);
+    view->quoted = ngx_commerce_quote(view->call->trade, quote);
 
     ngx_commerce_cart_answer(view);
 }

@@ -25,15 +25,12 @@ typedef struct {
     ngx_commerce_cart_item_t    *items;     /* one for each line */
     ngx_commerce_variants_t      variants;
     ngx_uint_t                   loads;
+    ngx_commerce_rules_wait_t    wait;
 
     ngx_commerce_quote_t         quote;     /* of the lines with a price */
     ngx_commerce_quote_e         quoted;
 } ngx_commerce_cart_view_t;
 
-
-/* ngx_commerce_cart_price.c: as ngx_commerce_quote(). */
-ngx_commerce_quote_e ngx_commerce_cart_price(ngx_commerce_trade_t *trade,
-    ngx_commerce_quote_t *quote);
 
 /* Body from the call's pool; NGX_ERROR: no memory or no signature. */
 ngx_int_t ngx_commerce_cart_json(ngx_commerce_cart_view_t *view,

@@ -367,7 +367,7 @@ ngx_commerce_checkout_stored(ngx_commerce_checkout_t *co)
     view.currency.data = co->currency;
     view.currency.len = COMMERCE_CURRENCY_LEN;
     view.email = co->to.email;
-    view.delivery = co->to.delivery;
+    view.delivery = co->to.delivery.text;
     view.totals.subtotal = co->quote.price.subtotal;
     view.totals.discount = co->quote.price.discount;
     view.totals.tax = co->quote.price.tax;

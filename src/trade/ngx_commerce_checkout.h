@@ -10,6 +10,7 @@
 #include "ngx_commerce_engine.h"
 #include "ngx_commerce_order.h"
 #include "ngx_commerce_cart.h"
+#include "ngx_commerce_delivery.h"
 
 
 #define NGX_COMMERCE_QUANTITY_MAX  1000000000   /* units of a line */
@@ -25,7 +26,7 @@ typedef enum {
     NGX_COMMERCE_STALE,             /* a variant's version has moved */
     NGX_COMMERCE_KEY_EXISTS,
     NGX_COMMERCE_CART_MOVED,        /* another version, or ordered already */
-    NGX_COMMERCE_COUPON_REFUSED,
+    NGX_COMMERCE_COUPON_REFUSED,    /* or its cart has moved */
     NGX_COMMERCE_RULES_MOVED        /* other tax rates or shipping prices */
 } ngx_commerce_verdict_e;
 
@@ -42,10 +43,7 @@ typedef struct {
 /* To whom and where; empty: nobody said. */
 typedef struct {
     ngx_str_t                   email;
-    ngx_str_t                   delivery;   /* JSON text */
-    ngx_str_t                   country;
-    ngx_str_t                   region;
-    ngx_str_t                   method;
+    ngx_commerce_delivery_t     delivery;
 } ngx_commerce_checkout_to_t;
 
 
@@ -72,7 +70,8 @@ typedef struct {
 
     ngx_commerce_cart_load_t   *cart;       /* NULL: no cart */
     ngx_commerce_checkout_to_t  said;       /* what the body says of it */
-    int32_t                     coupon_version;     /* that was refused */
+    int32_t                     coupon_version;     /* that were refused */
+    int32_t                     cart_version;
 
     ngx_commerce_variants_t     variants;
     ngx_commerce_waiter_t       waiter;

@@ -253,6 +253,7 @@ ngx_commerce_checkout_again(ngx_commerce_checkout_t *co)
 
     case NGX_COMMERCE_COUPON_REFUSED:
         co->coupon_version = co->quote.coupon->version;
+        co->cart_version = co->cart->cart.version;
         /* fall through */
 
     case NGX_COMMERCE_CART_MOVED:

@@ -227,7 +227,7 @@ ngx_commerce_checkout_push(ngx_commerce_pg_array_t *a,
     ngx_commerce_checkout_push_text(&a[NGX_COMMERCE_CO_EMAIL],
                                     &co->to.email);
     ngx_commerce_checkout_push_text(&a[NGX_COMMERCE_CO_DELIVERY],
-                                    &co->to.delivery);
+                                    &co->to.delivery.text);
 }
 
 

@@ -168,11 +168,11 @@ ngx_commerce_checkout_cart_to(ngx_commerce_checkout_t *co)
         co->to.email = cart->email;
     }
 
-    if (co->said.delivery.len == 0) {
-        co->to.delivery = cart->delivery;
-        co->to.country = cart->country;
-        co->to.region = cart->region;
-        co->to.method = cart->method;
+    if (co->said.delivery.text.len == 0) {
+        co->to.delivery.text = cart->delivery;
+        co->to.delivery.country = cart->country;
+        co->to.delivery.region = cart->region;
+        co->to.delivery.method = cart->method;
     }
 }
 

@@ -20,34 +20,12 @@ typedef struct {
     int64_t             quantity;
 } ngx_commerce_checkout_asked_t;
 
-typedef struct {
-    commerce_json_t    *address;
-    commerce_str_t      method;
-} ngx_commerce_checkout_shipping_t;
-
-typedef struct {
-    commerce_str_t      part[9];
-} ngx_commerce_checkout_address_t;
-
-
-enum {
-    NGX_COMMERCE_ADDRESS_REGION = 5,
-    NGX_COMMERCE_ADDRESS_COUNTRY = 7
-};
-
 
 static ngx_int_t ngx_commerce_checkout_parse_body(
     ngx_commerce_checkout_t *co, const commerce_json_field_t *fields,
     ngx_commerce_checkout_to_t *to);
-static ngx_uint_t ngx_commerce_checkout_email(commerce_str_t *email);
 static void ngx_commerce_checkout_parse_lines(ngx_commerce_checkout_t *co,
     commerce_json_t *lines, commerce_json_errors_t *errors);
-static void ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
-    commerce_json_t *shipping, ngx_commerce_checkout_to_t *to,
-    commerce_json_errors_t *errors);
-static void ngx_commerce_checkout_place(ngx_commerce_checkout_t *co,
-    ngx_commerce_checkout_address_t *address, ngx_commerce_checkout_to_t *to,
-    commerce_json_errors_t *errors);
 
 
 #define ngx_commerce_checkout_common                                          \
@@ -86,33 +64,6 @@ static const commerce_json_field_t  ngx_commerce_checkout_line_fields[] = {
     { "quantity", COMMERCE_JSON_INTEGER, COMMERCE_JSON_REQUIRED,
       offsetof(ngx_commerce_checkout_asked_t, quantity), 1,
       NGX_COMMERCE_QUANTITY_MAX },
-    { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
-};
-
-static const commerce_json_field_t  ngx_commerce_checkout_shipping_fields[] = {
-
-    { "address", COMMERCE_JSON_OBJECT, COMMERCE_JSON_NULLABLE,
-      offsetof(ngx_commerce_checkout_shipping_t, address), 0, 16 },
-    { "method", COMMERCE_JSON_STRING, COMMERCE_JSON_NULLABLE,
-      offsetof(ngx_commerce_checkout_shipping_t, method), 1, 64 },
-    { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
-};
-
-#define ngx_commerce_checkout_part(name, n, max)                              \
-    { name, COMMERCE_JSON_STRING, COMMERCE_JSON_NULLABLE,                     \
-      offsetof(ngx_commerce_checkout_address_t, part[n]), 1, max }
-
-static const commerce_json_field_t  ngx_commerce_checkout_address_fields[] = {
-
-    ngx_commerce_checkout_part("name", 0, 255),
-    ngx_commerce_checkout_part("company", 1, 255),
-    ngx_commerce_checkout_part("line1", 2, 255),
-    ngx_commerce_checkout_part("line2", 3, 255),
-    ngx_commerce_checkout_part("city", 4, 255),
-    ngx_commerce_checkout_part("region", 5, 255),
-    ngx_commerce_checkout_part("postal_code", 6, 32),
-    ngx_commerce_checkout_part("country", 7, 2),
-    ngx_commerce_checkout_part("phone", 8, 64),
     { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
 };
 
@@ -170,7 +121,7 @@ ngx_commerce_checkout_parse_body(ngx_commerce_checkout_t *co,
                                 "must be three capital letters (ISO 4217)");
     }
 
-    if (body.email.len && !ngx_commerce_checkout_email(&body.email)) {
+    if (body.email.len && !ngx_commerce_email_valid(&body.email)) {
         name.data = (u_char *) "email";
         name.len = sizeof("email") - 1;
         commerce_json_error_add(errors, "", &name, "invalid_value",
@@ -182,7 +133,8 @@ ngx_commerce_checkout_parse_body(ngx_commerce_checkout_t *co,
     }
 
     if (body.shipping) {
-        ngx_commerce_checkout_parse_shipping(co, body.shipping, to, errors);
+        ngx_commerce_delivery_parse(call->pool, body.shipping, "/shipping",
+                                    &to->delivery, errors);
     }
 
     if (errors->failed || call->answered) {
@@ -206,34 +158,6 @@ ngx_commerce_checkout_parse_body(ngx_commerce_checkout_t *co,
     co->expected_total = body.expected_total;
 
     return NGX_OK;
-}
-
-
-/* Shape only: something, one "@", something, no blanks.  What is right, only
-   a mail can tell. */
-
-static ngx_uint_t
-ngx_commerce_checkout_email(commerce_str_t *email)
-{
-    size_t      i;
-    ngx_uint_t  at;
-
-    at = 0;
-
-    for (i = 0; i < email->len; i++) {
-        if (email->data[i] <= ' ') {
-            return 0;
-        }
-
-        if (email->data[i] == '@') {
-            if (at || i == 0 || i == email->len - 1) {
-                return 0;
-            }
-            at = i;
-        }
-    }
-
-    return at != 0;
 }
 
 
@@ -306,97 +230,4 @@ ngx_commerce_checkout_parse_lines(ngx_commerce_checkout_t *co,
         line->asked = n;
         co->nlines++;
     }
-}
-
-
-static void
-ngx_commerce_checkout_parse_shipping(ngx_commerce_checkout_t *co,
-    commerce_json_t *shipping, ngx_commerce_checkout_to_t *to,
-    commerce_json_errors_t *errors)
-{
-    commerce_json_writer_t             w;
-    ngx_commerce_checkout_address_t    address;
-    ngx_commerce_checkout_shipping_t   body;
-
-    ngx_memzero(&body, sizeof(ngx_commerce_checkout_shipping_t));
-
-    if (commerce_json_bind(shipping, ngx_commerce_checkout_shipping_fields,
-                           &body, "/shipping", errors)
-        != COMMERCE_OK)
-    {
-        return;
-    }
-
-    to->method.len = body.method.len;
-    to->method.data = body.method.data;
-
-    if (body.address) {
-        ngx_memzero(&address, sizeof(ngx_commerce_checkout_address_t));
-
-        if (commerce_json_bind(body.address,
-                               ngx_commerce_checkout_address_fields, &address,
-                               "/shipping/address", errors)
-            != COMMERCE_OK)
-        {
-            return;
-        }
-
-        ngx_commerce_checkout_place(co, &address, to, errors);
-    }
-
-    commerce_json_writer_init(&w, 256, ngx_commerce_palloc, co->call->pool);
-    commerce_json_tree(&w, shipping);
-
-    if (w.failed) {
-        errors->failed = 1;
-        return;
-    }
-
-    to->delivery.data = w.start;
-    to->delivery.len = w.last - w.start;
-}
-
-
-/* Taxes and shipping go by these; a country is a code of ISO 3166. */
-
-static void
-ngx_commerce_checkout_place(ngx_commerce_checkout_t *co,
-    ngx_commerce_checkout_address_t *address, ngx_commerce_checkout_to_t *to,
-    commerce_json_errors_t *errors)
-{
-    u_char          *p;
-    ngx_uint_t       i;
-    commerce_str_t   name, *country;
-
-    country = &address->part[NGX_COMMERCE_ADDRESS_COUNTRY];
-
-    if (country->len == 0) {
-        return;
-    }
-
-    p = ngx_pnalloc(co->call->pool, country->len);
-    if (p == NULL) {
-        errors->failed = 1;
-        return;
-    }
-
-    for (i = 0; i < country->len; i++) {
-        p[i] = ngx_toupper(country->data[i]);
-    }
-
-    if (country->len != 2 || p[0] < 'A' || p[0] > 'Z' || p[1] < 'A'
-        || p[1] > 'Z')
-    {
-        name.data = (u_char *) "country";
-        name.len = sizeof("country") - 1;
-        commerce_json_error_add(errors, "/shipping/address", &name,
-                                "invalid_value",
-                                "must be two letters (ISO 3166)");
-        return;
-    }
-
-    to->country.data = p;
-    to->country.len = 2;
-    to->region.data = address->part[NGX_COMMERCE_ADDRESS_REGION].data;
-    to->region.len = address->part[NGX_COMMERCE_ADDRESS_REGION].len;
 }

@@ -155,7 +155,7 @@ ngx_commerce_checkout_rules(ngx_commerce_checkout_t *co)
 {
     ngx_int_t  rc;
 
-    if (co->to.country.len == 0) {
+    if (co->to.delivery.country.len == 0) {
         return NGX_OK;
     }
 
@@ -216,9 +216,9 @@ ngx_commerce_checkout_quote_init(ngx_commerce_checkout_t *co)
 
     quote->nlines = co->nlines;
     quote->currency = co->currency;
-    quote->country = co->to.country;
-    quote->region = co->to.region;
-    quote->method = co->to.method;
+    quote->country = co->to.delivery.country;
+    quote->region = co->to.delivery.region;
+    quote->method = co->to.delivery.method;
     quote->coupon = co->cart && co->cart->cart.has_coupon
                     ? &co->cart->cart.coupon : NULL;
 
@@ -274,10 +274,12 @@ ngx_commerce_checkout_coupon(ngx_commerce_checkout_t *co)
 
     reason = co->quote.coupon_reason;
 
-    /* the statement refused it, and nothing that can be seen says why: the
-       uses of this customer */
+    /* refused by the statement, and neither it nor the cart has moved: the
+       uses are gone, perhaps only those of this customer */
 
-    if (reason == NULL && co->coupon_version == co->quote.coupon->version) {
+    if (reason == NULL && co->coupon_version == co->quote.coupon->version
+        && co->cart_version == co->cart->cart.version)
+    {
         reason = "coupon_used_up";
     }
 

@@ -7,6 +7,7 @@
 
 
 #define NGX_COMMERCE_EXPIRE_AT_ONCE  500    /* orders in one transaction */
+#define NGX_COMMERCE_SWEEP_AT_ONCE   500    /* carts in one transaction */
 
 
 static ngx_int_t ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
@@ -128,6 +129,13 @@ ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
         if (q) {
             ngx_commerce_pg_int4(q, 1, (int32_t) conf->idempotency_retention);
         }
+
+    } else if (chore == &bg->carts) {
+        bg->swept = 0;
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART_SWEEP, 1);
+        if (q) {
+            ngx_commerce_pg_int4(q, 1, NGX_COMMERCE_SWEEP_AT_ONCE);
+        }
     }
 
     return q && !q->failed ? NGX_OK : NGX_ERROR;
@@ -169,6 +177,9 @@ ngx_commerce_chore_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
 
     } else if (chore == &bg->limbo && PQntuples(res)) {
         bg->unused = ngx_commerce_pg_get_int8(res, 0, 0);
+
+    } else if (chore == &bg->carts && PQntuples(res)) {
+        bg->swept = ngx_commerce_pg_get_int8(res, 0, 0);
     }
 }
 
@@ -211,6 +222,12 @@ ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
 
     } else if (chore == &bg->limbo) {
         ngx_commerce_background_limbo(bg);
+
+    } else if (chore == &bg->carts) {
+        if (bg->swept == NGX_COMMERCE_SWEEP_AT_ONCE) {
+            chore->next = ngx_current_msec;
+            ngx_commerce_chore(bg, chore, bg->sweeps);
+        }
     }
 }
 

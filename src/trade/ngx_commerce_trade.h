@@ -196,6 +196,12 @@ void ngx_commerce_cart_create(ngx_commerce_call_t *call);
 void ngx_commerce_cart_get(ngx_commerce_call_t *call);
 void ngx_commerce_cart_line_add(ngx_commerce_call_t *call);
 void ngx_commerce_shipping_method_list(ngx_commerce_call_t *call);
+void ngx_commerce_cart_line_set(ngx_commerce_call_t *call);
+void ngx_commerce_cart_line_remove(ngx_commerce_call_t *call);
+void ngx_commerce_cart_coupon_put(ngx_commerce_call_t *call);
+void ngx_commerce_cart_coupon_remove(ngx_commerce_call_t *call);
+void ngx_commerce_cart_shipping_put(ngx_commerce_call_t *call);
+void ngx_commerce_cart_email_put(ngx_commerce_call_t *call);
 
 /* Admin */
 void ngx_commerce_admin_product_list(ngx_commerce_call_t *call);
