@@ -361,4 +361,29 @@ for my $category ('food', undef, 'drinks') {
     cmp_ok($now, '>', $was, 'the variant has a new version');
 }
 
+$t->admin('POST', '/v1/admin/tax-rates', {
+    country => 'DE', category => $_->[0], rate => $_->[1] })
+    for [ undef, 200_000 ], [ 'food', 70_000 ];
+
+my %there = (shipping => { address => { country => 'DE' } });
+my @taxed = map { [ 'POST', '/v1/orders', {
+    currency => 'USD', lines => [ { sku => 'tea', quantity => 1 } ], %there,
+}, 'Idempotency-Key' => $t->key ] } 1 .. 24;
+
+for ([ 'drinks', 400 ], [ 'food', 140 ], [ undef, 400 ]) {
+    my ($category, $tax) = @$_;
+
+    put_category($category);
+    is(join(' ', map { $_->{json}{tax} // $_->{body} }
+            $t->race(4, [ splice @taxed, 0, 8 ])), join(' ', ($tax) x 8),
+       'every worker taxes it so');
+}
+
+$t->sql("UPDATE commerce.product SET category = 'food' WHERE slug = 'tea';"
+      . "UPDATE commerce.variant SET version = version + 1"
+      . " WHERE sku = 'tea'");
+$r = buy([ [ 'tea', 1 ] ], %there, expected_total => 1999 + 400);
+is_problem($r, 409, 'price_changed', 'a stale cache does not tax');
+is($r->{json}{total}, 1999 + 140, 'by the category that was');
+
 $t->finish;
