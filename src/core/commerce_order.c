@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "commerce_money.h"
 #include "commerce_order.h"
 
 
@@ -11,9 +10,6 @@ typedef struct {
     const char  *name;
     unsigned     next;      /* bit set of the states it may become */
 } commerce_order_step_t;
-
-
-static int commerce_order_money(int64_t amount);
 
 
 static const commerce_order_step_t  commerce_order_steps[] = {
@@ -100,54 +96,4 @@ commerce_order_may_become(commerce_order_state_e from,
     }
 
     return (commerce_order_steps[from].next >> to) & 1;
-}
-
-
-int
-commerce_order_totals(commerce_order_totals_t *totals,
-    commerce_order_sum_t *lines, size_t n)
-{
-    size_t   i;
-    int64_t  subtotal, total;
-
-    subtotal = 0;
-
-    for (i = 0; i < n; i++) {
-
-        if (lines[i].quantity < 1
-            || commerce_money_multiply(&lines[i].total, lines[i].unit_price,
-                                       lines[i].quantity)
-               != COMMERCE_OK
-            || commerce_money_add(&subtotal, subtotal, lines[i].total)
-               != COMMERCE_OK)
-        {
-            return COMMERCE_ERROR;
-        }
-    }
-
-    if (!commerce_order_money(totals->discount)
-        || !commerce_order_money(totals->tax)
-        || !commerce_order_money(totals->shipping))
-    {
-        return COMMERCE_ERROR;
-    }
-
-    /* four parts of at most 2^53 each: no order of steps can overflow */
-    total = subtotal - totals->discount + totals->tax + totals->shipping;
-
-    if (!commerce_order_money(total)) {
-        return COMMERCE_ERROR;
-    }
-
-    totals->subtotal = subtotal;
-    totals->total = total;
-
-    return COMMERCE_OK;
-}
-
-
-static int
-commerce_order_money(int64_t amount)
-{
-    return amount >= 0 && amount <= COMMERCE_MONEY_MAX;
 }

@@ -17,18 +17,11 @@ typedef enum {
 
 
 typedef struct {
-    int64_t     unit_price;     /* minor units */
-    int64_t     quantity;       /* units, 1 or more */
-    int64_t     total;          /* set by commerce_order_totals() */
-} commerce_order_sum_t;
-
-
-typedef struct {
-    int64_t     subtotal;       /* sum of unit_price * quantity */
+    int64_t     subtotal;       /* what it came to: see commerce_price.h */
     int64_t     discount;
     int64_t     tax;
     int64_t     shipping;
-    int64_t     total;          /* subtotal - discount + tax + shipping */
+    int64_t     total;
 } commerce_order_totals_t;
 
 
@@ -46,14 +39,6 @@ int commerce_order_state_parse(commerce_order_state_e *state,
  */
 int commerce_order_may_become(commerce_order_state_e from,
     commerce_order_state_e to);
-
-/*
- * Sets each line's total and *totals from them and totals->discount, tax and
- * shipping.  COMMERCE_ERROR on overflow, on a quantity below 1, on a negative
- * part, or on a total below zero.
- */
-int commerce_order_totals(commerce_order_totals_t *totals,
-    commerce_order_sum_t *lines, size_t n);
 
 
 #endif

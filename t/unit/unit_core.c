@@ -26,9 +26,6 @@ static void test_time_parse(void);
 static void test_time_parse_refused(void);
 static void test_order_states(void);
 static void test_order_steps(void);
-static void test_order_totals(void);
-static void test_order_totals_refused(void);
-static void test_order_totals_property(void);
 static void test_problems(void);
 
 
@@ -47,9 +44,6 @@ main(void)
     test_time_parse_refused();
     test_order_states();
     test_order_steps();
-    test_order_totals();
-    test_order_totals_refused();
-    test_order_totals_property();
     test_problems();
 
     return unit_done();
@@ -528,134 +522,6 @@ test_order_steps(void)
     unit_ok(!commerce_order_may_become((commerce_order_state_e) -1,
                                        (commerce_order_state_e) -1),
             "below the first");
-}
-
-
-static void
-test_order_totals(void)
-{
-    commerce_order_sum_t     lines[2];
-    commerce_order_totals_t  totals;
-
-    lines[0].unit_price = 1999;
-    lines[0].quantity = 2;
-    lines[1].unit_price = 0;
-    lines[1].quantity = 5;
-
-    totals.discount = 500;
-    totals.tax = 300;
-    totals.shipping = 490;
-
-    unit_integer(commerce_order_totals(&totals, lines, 2), COMMERCE_OK,
-                 "two lines");
-    unit_integer(lines[0].total, 3998, "first line");
-    unit_integer(lines[1].total, 0, "second line");
-    unit_integer(totals.subtotal, 3998, "subtotal");
-    unit_integer(totals.total, 4288, "total");
-
-    totals.discount = 4788;
-    unit_integer(commerce_order_totals(&totals, lines, 2), COMMERCE_OK,
-                 "a discount on everything");
-    unit_integer(totals.total, 0, "nothing to pay");
-
-    lines[0].unit_price = MAX;
-    lines[0].quantity = 1;
-    totals.discount = 10;
-    totals.tax = 5;
-    totals.shipping = 5;
-    unit_integer(commerce_order_totals(&totals, lines, 1), COMMERCE_OK,
-                 "only the outcome has to fit");
-    unit_integer(totals.total, MAX, "the largest total");
-
-    totals.discount = 0;
-    unit_integer(commerce_order_totals(&totals, NULL, 0), COMMERCE_OK,
-                 "no lines");
-    unit_integer(totals.subtotal, 0, "no subtotal");
-    unit_integer(totals.total, 10, "tax and shipping");
-}
-
-
-static void
-test_order_totals_refused(void)
-{
-    size_t                   i;
-    commerce_order_sum_t     lines[2];
-    commerce_order_totals_t  totals;
-
-    /* price, quantity, discount, tax, shipping */
-    static const int64_t  bad[][5] = {
-        { 100, 0, 0, 0, 0 },
-        { 100, -1, 0, 0, 0 },
-        { 100, INT64_MIN, 0, 0, 0 },
-        { -1, 1, 0, 0, 0 },
-        { INT64_MIN, INT64_MIN, 0, 0, 0 },
-        { MAX, 2, 0, 0, 0 },
-        { MAX, 1, 0, 0, 0 },            /* with the second line too much */
-        { 100, INT64_MAX, 0, 0, 0 },
-        { 100, 1, -1, 0, 0 },
-        { 100, 1, 0, -1, 0 },
-        { 100, 1, 0, 0, -1 },
-        { 100, 1, 102, 0, 0 },
-        { 100, 1, 0, MAX, 0 },
-        { 100, 1, 0, MAX, MAX },
-        { 100, 1, 0, INT64_MAX, 0 },
-        { 100, 1, INT64_MIN, INT64_MAX, INT64_MAX },
-        { 100, 1, INT64_MAX, INT64_MAX, INT64_MAX }
-    };
-
-    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        lines[0].unit_price = bad[i][0];
-        lines[0].quantity = bad[i][1];
-        lines[1].unit_price = 1;
-        lines[1].quantity = 1;
-        totals.discount = bad[i][2];
-        totals.tax = bad[i][3];
-        totals.shipping = bad[i][4];
-        totals.total = -42;
-
-        unit_ok(commerce_order_totals(&totals, lines, 2) == COMMERCE_ERROR
-                && totals.total == -42, "totals %zu are refused", i);
-    }
-}
-
-
-static void
-test_order_totals_property(void)
-{
-    int                      i, good;
-    size_t                   n, j;
-    int64_t                  sum;
-    commerce_order_sum_t     lines[50];
-    commerce_order_totals_t  totals;
-
-    good = 1;
-
-    for (i = 0; i < 2000 && good; i++) {
-        n = 1 + unit_random() % 50;
-
-        for (j = 0; j < n; j++) {
-            lines[j].unit_price = (int64_t) (unit_random() % 1000000000);
-            lines[j].quantity = 1 + (int64_t) (unit_random() % 1000);
-        }
-
-        totals.discount = (int64_t) (unit_random() % 1000000);
-        totals.tax = (int64_t) (unit_random() % 1000000) + 1000000;
-        totals.shipping = (int64_t) (unit_random() % 10000);
-
-        good = commerce_order_totals(&totals, lines, n) == COMMERCE_OK;
-
-        for (sum = 0, j = 0; j < n; j++) {
-            sum += lines[j].total;
-            good = good && lines[j].total / lines[j].quantity
-                           == lines[j].unit_price;
-        }
-
-        good = good && sum == totals.subtotal
-               && sum - totals.discount + totals.tax + totals.shipping
-                  == totals.total;
-    }
-
-    unit_ok(good, "the lines add up to the total, 2000 times");
 }
 
 
