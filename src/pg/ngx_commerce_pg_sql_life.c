@@ -16,20 +16,24 @@
         "$4::uuid, $5::uuid, $6::uuid) x"
 
 /*
- * Orders by one index; the other sides' filters are false at once.  A side
- * repeats the predicate of its partial index, which no parameter implies.
+ * Orders by one index each; the other sides' filters are false at once.  Rows
+ * are compared, and ordered by both columns, so that no plan may walk the
+ * primary key in the hope of meeting a rare value soon.  A side repeats the
+ * predicate of its partial index, which no parameter implies.
  */
-#define NGX_COMMERCE_SQL_ORDER_SIDE(side, which)                              \
+#define NGX_COMMERCE_SQL_ORDER_SIDE(side, column, value, indexed)             \
     "(SELECT o.* FROM commerce.orders o WHERE $9::int4 = " side " "           \
-        "AND " which " AND o.id < $2::uuid AND o.id >= $3::uuid "             \
-        "AND ($4::timestamptz IS NULL OR o.created_at > $4::timestamptz) "    \
-        "AND ($5::timestamptz IS NULL OR o.created_at < $5::timestamptz) "    \
-        "ORDER BY o.id DESC LIMIT $1::int4)"
+        "AND " indexed " "                                                    \
+        "AND (" column ", o.id) < (" value ", $2::uuid) "                     \
+        "AND (" column ", o.id) >= (" value ", $3::uuid) "                    \
+        NGX_COMMERCE_SQL_ORDER_FILTER " "                                     \
+        "ORDER BY " column " DESC, o.id DESC LIMIT $1::int4)"
 
-#define NGX_COMMERCE_SQL_ORDER_STATE                                          \
-    "($6::text IS NULL OR o.state = $6::text)"
-#define NGX_COMMERCE_SQL_ORDER_EMAIL                                          \
-    "lower(o.email) = lower($8::text)"
+#define NGX_COMMERCE_SQL_ORDER_FILTER                                         \
+    "AND ($4::timestamptz IS NULL OR o.created_at > $4::timestamptz) "        \
+    "AND ($5::timestamptz IS NULL OR o.created_at < $5::timestamptz) "        \
+    "AND ($6::text IS NULL OR o.state = $6::text) "                           \
+    "AND ($8::text IS NULL OR lower(o.email) = lower($8::text))"
 
 
 const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_life[
@@ -52,18 +56,18 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_life[
         "order_page",
         "SELECT " NGX_COMMERCE_SQL_ORDER_COLUMNS
             "NULL::text, NULL::text, NULL::text FROM ("
-        NGX_COMMERCE_SQL_ORDER_SIDE("0", NGX_COMMERCE_SQL_ORDER_STATE)
+        "(SELECT o.* FROM commerce.orders o WHERE $9::int4 = 0 "
+            "AND o.id < $2::uuid AND o.id >= $3::uuid "
+            NGX_COMMERCE_SQL_ORDER_FILTER " ORDER BY o.id DESC LIMIT $1::int4)"
         " UNION ALL "
-        NGX_COMMERCE_SQL_ORDER_SIDE("1", "o.state = $6::text "
-            "AND o.state <> 'pending_payment'")
+        NGX_COMMERCE_SQL_ORDER_SIDE("1", "o.state", "$6::text",
+            "o.state <> 'pending_payment'")
         " UNION ALL "
-        NGX_COMMERCE_SQL_ORDER_SIDE("2", "o.customer_id = $7::uuid "
-            "AND o.customer_id IS NOT NULL "
-            "AND " NGX_COMMERCE_SQL_ORDER_STATE " AND ($8::text IS NULL "
-            "OR " NGX_COMMERCE_SQL_ORDER_EMAIL ")")
+        NGX_COMMERCE_SQL_ORDER_SIDE("2", "o.customer_id", "$7::uuid",
+            "o.customer_id IS NOT NULL")
         " UNION ALL "
-        NGX_COMMERCE_SQL_ORDER_SIDE("3", NGX_COMMERCE_SQL_ORDER_EMAIL " "
-            "AND o.email IS NOT NULL AND " NGX_COMMERCE_SQL_ORDER_STATE)
+        NGX_COMMERCE_SQL_ORDER_SIDE("3", "lower(o.email)", "lower($8::text)",
+            "o.email IS NOT NULL")
         ") o ORDER BY id DESC"
     },
 
