@@ -90,6 +90,28 @@ is_deeply([ units('tea') ], [ 20, 0, 0 ], 'units came back once');
 is(scalar(split /\n/, events($order)), 2, 'one event tells of it');
 
 
+# a coupon
+
+$t->sql(<<'SQL');
+INSERT INTO commerce.coupon (id, code, kind, percent, limit_total, used)
+VALUES ('01890a5d-ac96-774b-bcce-b302099a8057', 'TEN', 'percent', 100000, 5, 3)
+SQL
+$order = $t->order({ tea => 1 })->{json};
+my $plain = $t->order({ tea => 1 })->{json};
+$t->sql(<<"SQL");
+INSERT INTO commerce.coupon_use (coupon_id, order_id)
+VALUES ('01890a5d-ac96-774b-bcce-b302099a8057', '$order->{id}');
+UPDATE commerce.orders SET coupon_code = 'TEN' WHERE id = '$order->{id}'
+SQL
+is(cancel($plain)->{status}, 200, 'an order without a coupon');
+is($t->sql('SELECT used FROM commerce.coupon'), 3, 'gives none back');
+is(cancel($order)->{json}{coupon}, 'TEN', 'an order with one');
+is($t->sql('SELECT used, (SELECT count(*) FROM commerce.coupon_use)'
+         . ' FROM commerce.coupon'), '2|0', 'gives its use back');
+cancel($order);
+is($t->sql('SELECT used FROM commerce.coupon'), 2, 'once');
+
+
 # a paid order is not cancelled by its owner
 
 $order = $t->order({ tea => 1 })->{json};

@@ -162,6 +162,35 @@ is(scalar(grep { $_->{json}{code} eq 'price_changed' } @answers), 100,
 is($t->order({ pair => 49 })->{status}, 201, 'no unit is missing');
 
 
+# coupons that unpaid orders had
+
+$t->product('cheap', stock => 100);
+$t->sql(<<'SQL');
+INSERT INTO commerce.coupon (id, code, kind, percent, used)
+SELECT gen_random_uuid(), 'C' || n, 'percent', 100000, 10
+FROM generate_series(1, 5) n
+SQL
+@answers = $t->race(8, requests(60, cheap => 1), 30);
+my $list = join ', ', map { "'$_->{json}{id}'" } @answers[0 .. 49];
+$t->sql(<<"SQL");
+WITH o AS (
+    UPDATE commerce.orders SET coupon_code = 'C' || (1 + (ascii(right(id::text,
+        1)) % 5)) WHERE id IN ($list) RETURNING id, coupon_code
+), k AS (
+    INSERT INTO commerce.coupon_use (coupon_id, order_id)
+    SELECT c.id, o.id FROM o JOIN commerce.coupon c ON c.code = o.coupon_code
+    RETURNING coupon_id
+)
+UPDATE commerce.coupon c SET used = (SELECT count(*) FROM k
+    WHERE k.coupon_id = c.id)
+SQL
+is($t->sql('SELECT sum(used) FROM commerce.coupon'), 50, 'fifty coupons');
+worst('cheap');
+is($t->sql('SELECT sum(used), (SELECT count(*) FROM commerce.coupon_use)'
+         . ' FROM commerce.coupon'), '0|0', 'come back with the units');
+is(units('cheap'), '100 0', 'which are all there');
+
+
 # those who leave before they are answered
 
 $t->product('quiet', stock => 100);

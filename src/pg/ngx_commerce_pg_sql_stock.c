@@ -33,11 +33,17 @@
     "news AS MATERIALIZED (SELECT commerce.news('v', variant_id) AS n "       \
     "FROM lk WHERE free = 0) "
 
+/* CTE "orders" (id, coupon_code) left pending_payment unpaid: uses of coupons
+   go back before any row of stock is locked */
 #define ngx_commerce_sql_lines_back(orders)                                   \
+    "coupons AS MATERIALIZED ("                                               \
+    "SELECT commerce.coupon_release(array_agg(id)) AS n FROM " orders " "     \
+    "WHERE coupon_code IS NOT NULL HAVING count(*) > 0), "                    \
     "back AS MATERIALIZED ("                                                  \
     "SELECT l.variant_id, x.location_id, sum(l.quantity) AS units "           \
     "FROM " orders " JOIN commerce.order_line l ON l.order_id = " orders      \
-    ".id JOIN commerce.lease x ON x.id = l.lease_id GROUP BY 1, 2), "
+    ".id JOIN commerce.lease x ON x.id = l.lease_id "                         \
+    "WHERE (SELECT count(n) FROM coupons) >= 0 GROUP BY 1, 2), "
 
 
 const ngx_commerce_pg_statement_t
@@ -127,7 +133,8 @@ const ngx_commerce_pg_statement_t
         "FROM commerce.orders WHERE id = $1::uuid FOR NO KEY UPDATE), "
         "u AS (UPDATE commerce.orders x SET state = 'cancelled', "
         "version = x.version + 1 FROM o WHERE x.id = o.id "
-        "AND o.state = 'pending_payment' RETURNING x.id, x.version), "
+        "AND o.state = 'pending_payment' "
+        "RETURNING x.id, x.version, x.coupon_code), "
         "e AS (INSERT INTO commerce.order_event (order_id, seq, type, state, "
         "actor) SELECT id, version, 'cancelled', 'cancelled', $4::text "
         "FROM u), "
@@ -148,7 +155,7 @@ const ngx_commerce_pg_statement_t
         "FOR NO KEY UPDATE SKIP LOCKED), "
         "u AS (UPDATE commerce.orders x SET state = 'expired', "
         "version = x.version + 1 FROM due WHERE x.id = due.id "
-        "RETURNING x.id, x.idem, x.version), "
+        "RETURNING x.id, x.idem, x.version, x.coupon_code), "
         "e AS (INSERT INTO commerce.order_event (order_id, seq, type, state, "
         "actor) SELECT id, version, 'expired', 'expired', 'system' FROM u), "
         ngx_commerce_sql_lines_back("u") ngx_commerce_sql_restock
