@@ -14,7 +14,7 @@ my $program = Build::program('unit_rules', [],
 
 # the steps of an order
 
-my @steps = map { [ split ] } qx($program);
+my @steps = map { [ split ] } qx($program steps);
 my %states = map { $_->[0] => 1 } @steps;
 
 is(scalar @steps, 49, 'every state with every state');
@@ -34,5 +34,28 @@ my $check = $t->sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint"
                   . " WHERE conname = 'orders_state_check'");
 is_deeply([ sort $check =~ /'(\w+)'/g ], [ sort keys %states ],
           'the table knows the same states');
+
+
+# what units of a line cost
+
+my @portions = map { chomp; '(' . join(', ', split / /) . ')' }
+    qx($program portions);
+my $psql = $t->session;
+
+cmp_ok(scalar @portions, '>', 3000, scalar(@portions) . ' portions');
+$psql->query('CREATE TEMP TABLE p (cost bigint, quantity bigint,'
+           . ' before bigint, units bigint, amount bigint)');
+while (my @some = splice @portions, 0, 500) {
+    $psql->query('INSERT INTO p VALUES ' . join ', ', @some);
+}
+is($psql->query('SELECT * FROM p WHERE amount <> commerce.price_portion('
+              . 'cost, quantity, before, units) LIMIT 3'), '',
+   'the database computes the same amounts');
+is($psql->query('SELECT count(*) FROM (SELECT cost, sum('
+              . 'commerce.price_portion(cost, quantity, k - 1, 1)) AS s FROM'
+              . ' (SELECT DISTINCT cost, quantity FROM p WHERE quantity <= 12)'
+              . ' l, generate_series(1, quantity) k GROUP BY cost, quantity)'
+              . ' x WHERE s <> cost'), 0, 'units one by one sum to the line');
+$psql->close;
 
 $t->finish;
