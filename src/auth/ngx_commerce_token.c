@@ -8,13 +8,13 @@
 
 
 #define NGX_COMMERCE_TOKEN_KEY_MIN  32      /* bytes */
-#define NGX_COMMERCE_TOKEN_KEY_MAX  4096
+#define NGX_COMMERCE_SECRET_MAX     4096
 #define NGX_COMMERCE_RANDOM_BUFFER  1024
 
 
-static ngx_int_t ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd,
-    ngx_str_t *file, ngx_str_t *key);
-static void ngx_commerce_token_key_wipe(void *data);
+static ngx_int_t ngx_commerce_secret_read(ngx_conf_t *cf, ngx_fd_t fd,
+    ngx_str_t *file, const char *what, size_t min, ngx_str_t *key);
+static void ngx_commerce_secret_wipe(void *data);
 static ngx_int_t ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
     const commerce_uuid_t *id, u_char token[NGX_COMMERCE_TOKEN_LEN]);
 
@@ -22,6 +22,15 @@ static ngx_int_t ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
 ngx_int_t
 ngx_commerce_token_key_load(ngx_conf_t *cf, ngx_commerce_token_keys_t *keys,
     ngx_str_t *file)
+{
+    return ngx_commerce_secret_load(cf, keys, file, "token key file",
+                                    NGX_COMMERCE_TOKEN_KEY_MIN);
+}
+
+
+ngx_int_t
+ngx_commerce_secret_load(ngx_conf_t *cf, ngx_commerce_token_keys_t *keys,
+    ngx_str_t *file, const char *what, size_t min)
 {
     ngx_fd_t    fd;
     ngx_int_t   rc;
@@ -39,11 +48,11 @@ ngx_commerce_token_key_load(ngx_conf_t *cf, ngx_commerce_token_keys_t *keys,
 
     if (fd == NGX_INVALID_FILE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "token key file \"%V\" cannot be opened", &name);
+                           "%s \"%V\" cannot be opened", what, &name);
         return NGX_ERROR;
     }
 
-    rc = ngx_commerce_token_key_read(cf, fd, &name, &key);
+    rc = ngx_commerce_secret_read(cf, fd, &name, what, min, &key);
 
     if (ngx_close_file(fd) == NGX_FILE_ERROR) {
         ngx_conf_log_error(NGX_LOG_ALERT, cf, ngx_errno,
@@ -66,8 +75,8 @@ ngx_commerce_token_key_load(ngx_conf_t *cf, ngx_commerce_token_keys_t *keys,
 
 
 static ngx_int_t
-ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
-    ngx_str_t *key)
+ngx_commerce_secret_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
+    const char *what, size_t min, ngx_str_t *key)
 {
     size_t               size;
     ssize_t              n;
@@ -77,22 +86,20 @@ ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
 
     if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           "token key file \"%V\" cannot be used", file);
+                           "%s \"%V\" cannot be used", what, file);
         return NGX_ERROR;
     }
 
     if (!ngx_is_file(&fi)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "token key file \"%V\" is not a regular file",
-                           file);
+                           "%s \"%V\" is not a regular file", what, file);
         return NGX_ERROR;
     }
 
-    if (ngx_file_size(&fi) > NGX_COMMERCE_TOKEN_KEY_MAX) {
+    if (ngx_file_size(&fi) > NGX_COMMERCE_SECRET_MAX) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "token key file \"%V\" is too large, it must have "
-                           "at most %d bytes", file,
-                           NGX_COMMERCE_TOKEN_KEY_MAX);
+                           "%s \"%V\" is too large, it must have at most "
+                           "%d bytes", what, file, NGX_COMMERCE_SECRET_MAX);
         return NGX_ERROR;
     }
 
@@ -116,7 +123,7 @@ ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
         secret->len = size;
         secret->data = key->data;
 
-        cln->handler = ngx_commerce_token_key_wipe;
+        cln->handler = ngx_commerce_secret_wipe;
     }
 
     while (key->len < size) {
@@ -128,7 +135,7 @@ ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
             }
 
             ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                               "token key file \"%V\" cannot be read", file);
+                               "%s \"%V\" cannot be read", what, file);
             return NGX_ERROR;
         }
 
@@ -147,11 +154,10 @@ ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
         }
     }
 
-    if (key->len < NGX_COMMERCE_TOKEN_KEY_MIN) {
+    if (key->len < min) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "token key file \"%V\" is too short, it must have "
-                           "at least %d bytes", file,
-                           NGX_COMMERCE_TOKEN_KEY_MIN);
+                           "%s \"%V\" is too short, it must have at least "
+                           "%uz bytes", what, file, min);
         return NGX_ERROR;
     }
 
@@ -160,7 +166,7 @@ ngx_commerce_token_key_read(ngx_conf_t *cf, ngx_fd_t fd, ngx_str_t *file,
 
 
 static void
-ngx_commerce_token_key_wipe(void *data)
+ngx_commerce_secret_wipe(void *data)
 {
     ngx_str_t *secret = data;
 
@@ -216,22 +222,49 @@ ngx_commerce_token_verify(ngx_commerce_token_keys_t *keys, const char *kind,
 }
 
 
+static ngx_int_t
+ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
+    const commerce_uuid_t *id, u_char token[NGX_COMMERCE_TOKEN_LEN])
+{
+    u_char     mac[NGX_COMMERCE_DIGEST_LEN];
+    ngx_str_t  parts[2], src, dst;
+
+    /* with its zero byte */
+    parts[0].data = (u_char *) kind;
+    parts[0].len = ngx_strlen(kind) + 1;
+    parts[1].data = (u_char *) id->bytes;
+    parts[1].len = sizeof(id->bytes);
+
+    if (ngx_commerce_hmac(mac, key, parts, 2) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    src.len = sizeof(mac);
+    src.data = mac;
+
+    dst.data = token;
+
+    ngx_encode_base64url(&dst, &src);
+
+    return dst.len == NGX_COMMERCE_TOKEN_LEN ? NGX_OK : NGX_ERROR;
+}
+
+
 /*
  * One context per process, made at the first use and keyed at each: a fetch
  * costs more than the HMAC.
  */
 
-static ngx_int_t
-ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
-    const commerce_uuid_t *id, u_char token[NGX_COMMERCE_TOKEN_LEN])
+ngx_int_t
+ngx_commerce_hmac(u_char mac[NGX_COMMERCE_DIGEST_LEN], ngx_str_t *key,
+    ngx_str_t *parts, ngx_uint_t n)
 {
     static EVP_MAC_CTX  *ctx;
 
-    size_t      len;
-    u_char      mac[NGX_COMMERCE_DIGEST_LEN];
-    EVP_MAC    *hmac;
-    ngx_str_t   src, dst;
-    OSSL_PARAM  params[2];
+    size_t       len;
+    EVP_MAC     *hmac;
+    ngx_uint_t   i;
+    OSSL_PARAM   params[2];
 
     if (ctx == NULL) {
         hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
@@ -253,24 +286,25 @@ ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
                                                  (char *) "SHA256", 0);
     params[1] = OSSL_PARAM_construct_end();
 
-    if (EVP_MAC_init(ctx, key->data, key->len, params) != 1
-        || EVP_MAC_update(ctx, (const u_char *) kind, ngx_strlen(kind) + 1)
-           != 1
-        || EVP_MAC_update(ctx, id->bytes, sizeof(id->bytes)) != 1
-        || EVP_MAC_final(ctx, mac, &len, sizeof(mac)) != 1
-        || len != sizeof(mac))
+    if (EVP_MAC_init(ctx, key->data, key->len, params) != 1) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+        if (parts[i].len != 0
+            && EVP_MAC_update(ctx, parts[i].data, parts[i].len) != 1)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (EVP_MAC_final(ctx, mac, &len, NGX_COMMERCE_DIGEST_LEN) != 1
+        || len != NGX_COMMERCE_DIGEST_LEN)
     {
         return NGX_ERROR;
     }
 
-    src.len = sizeof(mac);
-    src.data = mac;
-
-    dst.data = token;
-
-    ngx_encode_base64url(&dst, &src);
-
-    return dst.len == NGX_COMMERCE_TOKEN_LEN ? NGX_OK : NGX_ERROR;
+    return NGX_OK;
 }
 
 

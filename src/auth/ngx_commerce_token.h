@@ -28,6 +28,12 @@ typedef ngx_array_t  ngx_commerce_token_keys_t;
 ngx_int_t ngx_commerce_token_key_load(ngx_conf_t *cf,
     ngx_commerce_token_keys_t *keys, ngx_str_t *file);
 
+/* The same for another secret: "what" it is, for the log, and its least size
+   in bytes. */
+ngx_int_t ngx_commerce_secret_load(ngx_conf_t *cf,
+    ngx_commerce_token_keys_t *keys, ngx_str_t *file, const char *what,
+    size_t min);
+
 /*
  * The owner's token of a guest's object: base64url(HMAC-SHA256(first key,
  * kind || 0 || id)).  "kind" is "order" or "cart".  NGX_ERROR: OpenSSL failed.
@@ -43,6 +49,10 @@ ngx_uint_t ngx_commerce_token_verify(ngx_commerce_token_keys_t *keys,
 /* SHA-256 of the parts, each followed by a zero byte but the last. */
 ngx_int_t ngx_commerce_digest(u_char digest[NGX_COMMERCE_DIGEST_LEN],
     ngx_str_t *parts, ngx_uint_t n);
+
+/* HMAC-SHA-256 of the parts, one right after the other. */
+ngx_int_t ngx_commerce_hmac(u_char mac[NGX_COMMERCE_DIGEST_LEN],
+    ngx_str_t *key, ngx_str_t *parts, ngx_uint_t n);
 
 /* 1 when n bytes are the same; constant time. */
 ngx_uint_t ngx_commerce_equal(const void *a, const void *b, size_t n);
