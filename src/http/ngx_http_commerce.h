@@ -61,6 +61,7 @@ typedef struct {
 #define NGX_HTTP_COMMERCE_OPTIONAL  0x04    /* the body may be empty */
 #define NGX_HTTP_COMMERCE_NDJSON    0x08    /* rows: the import */
 #define NGX_HTTP_COMMERCE_SUB       0x10    /* {sub} after the suffix */
+#define NGX_HTTP_COMMERCE_RAW       0x20    /* bytes: the handler parses them */
 
 
 typedef struct {

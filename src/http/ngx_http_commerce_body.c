@@ -51,16 +51,19 @@ ngx_http_commerce_open_body(ngx_http_request_t *r,
 
     flags = ctx->route->flags;
 
-    if (!(flags & (NGX_HTTP_COMMERCE_BODY|NGX_HTTP_COMMERCE_NDJSON))) {
+    if (!(flags & (NGX_HTTP_COMMERCE_BODY|NGX_HTTP_COMMERCE_NDJSON
+                   |NGX_HTTP_COMMERCE_RAW)))
+    {
         ctx->step = NGX_HTTP_COMMERCE_HANDLE;
         return NGX_OK;
     }
 
     /* an empty body needs no type; whether a chunked one is, shows later */
 
-    if ((r->headers_in.content_length_n > 0
-         || (r->headers_in.chunked && r->headers_in.content_type != NULL)
-         || (flags & NGX_HTTP_COMMERCE_NDJSON))
+    if (!(flags & NGX_HTTP_COMMERCE_RAW)
+        && (r->headers_in.content_length_n > 0
+            || (r->headers_in.chunked && r->headers_in.content_type != NULL)
+            || (flags & NGX_HTTP_COMMERCE_NDJSON))
         && !ngx_http_commerce_media_type(r, flags))
     {
         ngx_commerce_refuse(ctx->call, COMMERCE_UNSUPPORTED_MEDIA_TYPE, NULL);
@@ -389,6 +392,12 @@ ngx_http_commerce_parse_body(ngx_http_request_t *r,
 
     call = ctx->call;
     ctx->step = NGX_HTTP_COMMERCE_HANDLE;
+
+    /* not to be looked at before it is known whose it is */
+
+    if (ctx->route->flags & NGX_HTTP_COMMERCE_RAW) {
+        return NGX_OK;
+    }
 
     if (call->body.len == 0) {
         if (!(ctx->route->flags & NGX_HTTP_COMMERCE_OPTIONAL)) {

@@ -3,6 +3,10 @@
 #include "ngx_http_commerce.h"
 
 
+#define NGX_HTTP_COMMERCE_SECRET  16        /* bytes of a secret, at least */
+
+
+static ngx_uint_t ngx_http_commerce_provider_name(ngx_str_t *name);
 static ngx_int_t ngx_http_commerce_parse(ngx_conf_t *cf, ngx_str_t *name,
     ngx_str_t *value, const ngx_http_commerce_bounds_t *bounds,
     ngx_int_t *result);
@@ -223,36 +227,95 @@ ngx_http_commerce_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* A name, and secret_file=... for each secret of its webhooks. */
+
 char *
 ngx_http_commerce_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_commerce_main_conf_t *mcf = conf;
 
-    ngx_str_t   *value;
-    ngx_uint_t   i;
+    ngx_str_t                *value, file;
+    ngx_uint_t                i;
+    ngx_commerce_provider_t  *provider;
 
     (void) cmd;
 
     value = cf->args->elts;
 
-    for (i = 1; i < cf->args->nelts; i++) {
+    if (!ngx_http_commerce_provider_name(&value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid name of a payment provider \"%V\", it "
+                           "must be 1 to 64 of a-z 0-9 _ -", &value[1]);
+        return NGX_CONF_ERROR;
+    }
 
-        if (ngx_strcmp(value[i].data, "test") != 0) {
+    if (ngx_commerce_provider(&mcf->commerce, value[1].data, value[1].len)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate payment provider \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    provider = ngx_array_push(mcf->commerce.providers);
+    if (provider == NULL
+        || ngx_array_init(&provider->secrets, cf->pool, 2, sizeof(ngx_str_t))
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    provider->name = value[1];
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "secret_file=", 12) != 0
+            || value[i].len == 12)
+        {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown payment provider \"%V\"", &value[i]);
+                               "invalid parameter \"%V\"", &value[i]);
             return NGX_CONF_ERROR;
         }
 
-        if (mcf->commerce.provider_test) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate payment provider \"%V\"", &value[i]);
+        file.data = value[i].data + 12;
+        file.len = value[i].len - 12;
+
+        if (ngx_commerce_secret_load(cf, &provider->secrets, &file,
+                                     "secret file", NGX_HTTP_COMMERCE_SECRET)
+            != NGX_OK)
+        {
             return NGX_CONF_ERROR;
         }
+    }
 
-        mcf->commerce.provider_test = 1;
+    if (provider->secrets.nelts == 0 && ngx_strcmp(value[1].data, "test") != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "payment provider \"%V\" needs a \"secret_file\", "
+                           "only \"test\" settles without webhooks",
+                           &value[1]);
+        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_commerce_provider_name(ngx_str_t *name)
+{
+    size_t  i;
+    u_char  c;
+
+    for (i = 0; i < name->len; i++) {
+        c = name->data[i];
+
+        if ((c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_'
+            && c != '-')
+        {
+            return 0;
+        }
+    }
+
+    return name->len >= 1 && name->len <= 64;
 }
 
 

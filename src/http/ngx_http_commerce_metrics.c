@@ -29,6 +29,8 @@ static void ngx_http_commerce_render(ngx_http_commerce_page_t *page,
     ngx_commerce_zone_t *zone);
 static void ngx_http_commerce_render_requests(ngx_http_commerce_page_t *page,
     ngx_commerce_snapshot_t *snapshot);
+static void ngx_http_commerce_render_events(ngx_http_commerce_page_t *page,
+    ngx_commerce_snapshot_t *snapshot);
 static void ngx_http_commerce_render_latency(ngx_http_commerce_page_t *page,
     ngx_commerce_snapshot_t *snapshot);
 static void ngx_http_commerce_render_database(ngx_http_commerce_page_t *page,
@@ -50,8 +52,14 @@ static const ngx_http_commerce_metric_t  ngx_http_commerce_counters[] = {
       NGX_COMMERCE_C_ORDER_BATCHES },
     { "commerce_units_sold_total", "Units on committed order lines.",
       NGX_COMMERCE_C_UNITS_SOLD },
-    { "commerce_payments_total", "Payments settled.",
+    { "commerce_payments_total", "Payments that succeeded.",
       NGX_COMMERCE_C_PAYMENTS },
+    { "commerce_payments_late_total",
+      "Of them, payments of orders that had expired.",
+      NGX_COMMERCE_C_PAYMENTS_LATE },
+    { "commerce_payments_refund_due_total",
+      "Payments that their orders could not take.",
+      NGX_COMMERCE_C_REFUNDS_DUE },
     { "commerce_replays_total", "Answers given again to the same key.",
       NGX_COMMERCE_C_REPLAYS },
     { "commerce_orders_cancelled_total", "Orders cancelled.",
@@ -91,6 +99,19 @@ static const ngx_http_commerce_metric_t  ngx_http_commerce_gauges[] = {
     { "commerce_synchronous_replication",
       "1 when the database waits for a standby before it commits.",
       NGX_COMMERCE_G_SYNC_REPLICATION },
+    { "commerce_webhook_events_waiting",
+      "Events whose order or payment is not there yet.",
+      NGX_COMMERCE_G_EVENTS_WAITING },
+    { NULL, NULL, 0 }
+};
+
+
+static const ngx_http_commerce_metric_t  ngx_http_commerce_events[] = {
+    { "applied", NULL, NGX_COMMERCE_C_EVENTS_APPLIED },
+    { "duplicate", NULL, NGX_COMMERCE_C_EVENTS_DUPLICATE },
+    { "stored", NULL, NGX_COMMERCE_C_EVENTS_STORED },
+    { "ignored", NULL, NGX_COMMERCE_C_EVENTS_IGNORED },
+    { "given_up", NULL, NGX_COMMERCE_C_EVENTS_GIVEN_UP },
     { NULL, NULL, 0 }
 };
 
@@ -239,6 +260,7 @@ ngx_http_commerce_render(ngx_http_commerce_page_t *page,
                             whole / 1000, whole % 1000);
 
     ngx_http_commerce_render_requests(page, &snapshot);
+    ngx_http_commerce_render_events(page, &snapshot);
     ngx_http_commerce_render_latency(page, &snapshot);
     ngx_http_commerce_render_database(page, &snapshot);
     ngx_http_commerce_render_zone(page, zone);
@@ -275,6 +297,24 @@ ngx_http_commerce_render_requests(ngx_http_commerce_page_t *page,
                                     ngx_http_commerce_operations[op], outcome,
                                     n);
         }
+    }
+}
+
+
+static void
+ngx_http_commerce_render_events(ngx_http_commerce_page_t *page,
+    ngx_commerce_snapshot_t *snapshot)
+{
+    const ngx_http_commerce_metric_t  *m;
+
+    ngx_http_commerce_head(page, "commerce_webhook_events_total", "counter",
+                           "Events of payment providers by what became of "
+                           "them.");
+
+    for (m = ngx_http_commerce_events; m->name != NULL; m++) {
+        ngx_http_commerce_print(page, "commerce_webhook_events_total"
+                                "{status=\"%s\"} %uL\n", m->name,
+                                snapshot->counters[m->index]);
     }
 }
 

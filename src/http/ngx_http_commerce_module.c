@@ -258,7 +258,6 @@ ngx_http_commerce_create_main_conf(ngx_conf_t *cf)
      *     mcf->roles = 0;
      *     mcf->commerce.zone = NULL;
      *     mcf->commerce.server = all zeroes;
-     *     mcf->commerce.provider_test = 0;
      */
 
     mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_commerce_main_conf_t));
@@ -270,6 +269,12 @@ ngx_http_commerce_create_main_conf(ngx_conf_t *cf)
 
     ccf->token_keys = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
     if (ccf->token_keys == NULL) {
+        return NULL;
+    }
+
+    ccf->providers = ngx_array_create(cf->pool, 2,
+                                      sizeof(ngx_commerce_provider_t));
+    if (ccf->providers == NULL) {
         return NULL;
     }
 

@@ -53,6 +53,8 @@ static const ngx_http_commerce_header_t  ngx_http_commerce_headers_in[] = {
     { ngx_string("if-match"), offsetof(ngx_commerce_call_t, if_match) },
     { ngx_string("if-none-match"),
       offsetof(ngx_commerce_call_t, if_none_match) },
+    { ngx_string("commerce-signature"),
+      offsetof(ngx_commerce_call_t, signature) },
     { ngx_null_string, 0 }
 };
 
@@ -177,7 +179,7 @@ ngx_http_commerce_headers(ngx_http_request_t *r, ngx_commerce_call_t *call)
         }
 
         /* the shortest and the longest name of the table */
-        if (h[i].key.len < 8 || h[i].key.len > 15) {
+        if (h[i].key.len < 8 || h[i].key.len > 18) {
             continue;
         }
 

@@ -128,6 +128,11 @@ static const ngx_http_commerce_route_t  ngx_http_commerce_routes[] = {
       NGX_HTTP_COMMERCE_ID_BODY,
       NGX_COMMERCE_OP_CART_EMAIL, ngx_null_string,
       ngx_commerce_guard_cart, ngx_commerce_cart_email_put },
+    { NGX_HTTP_POST, NGX_HTTP_COMMERCE_STOREFRONT,
+      ngx_string("/v1/webhooks/"), ngx_null_string,
+      NGX_HTTP_COMMERCE_ID|NGX_HTTP_COMMERCE_RAW,
+      NGX_COMMERCE_OP_WEBHOOK, ngx_null_string,
+      ngx_commerce_guard_webhook, ngx_commerce_webhook_take },
 
     { NGX_HTTP_GET, NGX_HTTP_COMMERCE_ADMIN,
       ngx_string("/v1/admin/products"), ngx_null_string,

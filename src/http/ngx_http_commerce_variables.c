@@ -66,6 +66,7 @@ const char *const  ngx_http_commerce_operations[NGX_COMMERCE_OPS] = {
     [NGX_COMMERCE_OP_CART_EMAIL] = "cart_email",
     [NGX_COMMERCE_OP_CART_CHECKOUT] = "cart_checkout",
     [NGX_COMMERCE_OP_SHIPPING_LIST] = "shipping_list",
+    [NGX_COMMERCE_OP_WEBHOOK] = "webhook",
     [NGX_COMMERCE_OP_ADMIN_PRODUCT] = "admin_product",
     [NGX_COMMERCE_OP_ADMIN_VARIANT] = "admin_variant",
     [NGX_COMMERCE_OP_ADMIN_PRICE] = "admin_price",

@@ -78,53 +78,6 @@ const ngx_commerce_pg_statement_t
         "fulfilled, refunded FROM commerce.order_line "
         "WHERE order_id = $1::uuid ORDER BY line_no" },
 
-    /*
-     * $1 order, $2 payment, $3 idem, $4 fingerprint, $5 provider,
-     * $6 succeeds.  Code 0 stored, 4 the key exists, 5 no such order,
-     * 6 another payment of the order is in this batch: again, 7 illegal.
-     */
-    [NGX_COMMERCE_SQL_PAY] = { "pay",
-        "WITH p AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], "
-        "$2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bool[]) "
-        "WITH ORDINALITY p(order_id, id, idem, fingerprint, provider, "
-        "succeeds, n)), "
-        "lck AS MATERIALIZED (SELECT o.id, o.idem, o.state, o.total, "
-        "o.currency FROM commerce.orders o WHERE o.id = ANY ($1::uuid[]) "
-        "ORDER BY o.id FOR NO KEY UPDATE), "
-        "pick AS MATERIALIZED (SELECT DISTINCT ON (order_id) n FROM p "
-        "ORDER BY order_id, n), "
-        "seen AS MATERIALIZED (SELECT p.n FROM p JOIN commerce.payment x "
-        "USING (idem)), "
-        "ins AS (INSERT INTO commerce.payment (id, order_id, idem, "
-        "fingerprint, provider, state, amount, currency) "
-        "SELECT p.id, p.order_id, p.idem, p.fingerprint, p.provider, "
-        "CASE WHEN p.succeeds THEN 'succeeded' ELSE 'declined' END, "
-        "l.total, l.currency FROM p JOIN lck l ON l.id = p.order_id "
-        "WHERE l.state = 'pending_payment' "
-        "AND p.n IN (SELECT n FROM pick) "
-        "AND p.n NOT IN (SELECT n FROM seen) ORDER BY p.idem "
-        "ON CONFLICT (idem) DO NOTHING "
-        "RETURNING id, order_id, state, created_at), "
-        "upd AS (UPDATE commerce.orders o SET state = 'paid', "
-        "version = o.version + 1 FROM ins WHERE o.id = ins.order_id "
-        "AND ins.state = 'succeeded') "
-        "SELECT p.n::int4, CASE WHEN i.id IS NOT NULL THEN 0 "
-        "WHEN l.id IS NULL THEN 5 WHEN s.n IS NOT NULL THEN 4 "
-        "WHEN l.state <> 'pending_payment' OR EXISTS (SELECT FROM ins x "
-        "WHERE x.order_id = l.id AND x.state = 'succeeded') THEN 7 "
-        "WHEN k.n IS NULL THEN 6 ELSE 4 END, l.idem, l.state, l.total, "
-        "l.currency, i.created_at "
-        "FROM p LEFT JOIN lck l ON l.id = p.order_id "
-        "LEFT JOIN ins i ON i.id = p.id LEFT JOIN pick k ON k.n = p.n "
-        "LEFT JOIN seen s ON s.n = p.n" },
-
-    [NGX_COMMERCE_SQL_PAYMENT_BY_KEY] = { "payment_by_key",
-        "SELECT k.n::int4, p.id, p.order_id, p.fingerprint, p.provider, "
-        "p.state, p.amount, p.currency, p.created_at, o.idem "
-        "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
-        "JOIN commerce.payment p USING (idem) "
-        "JOIN commerce.orders o ON o.id = p.order_id" },
-
     /* $1 order, $2 idem (NULL: no key), $3 fingerprint, $4 actor; the rows
        of stock last, once, sorted.  The last column is the fingerprint that
        the key had before. */

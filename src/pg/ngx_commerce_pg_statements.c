@@ -27,6 +27,9 @@ static const struct {
 
     { NGX_COMMERCE_SQL_LIFE, NGX_COMMERCE_SQL_LIFE_END,
       ngx_commerce_pg_sql_life },
+
+    { NGX_COMMERCE_SQL_PAYMENT, NGX_COMMERCE_SQL_PAYMENT_END,
+      ngx_commerce_pg_sql_payment },
 };
 
 

@@ -15,8 +15,6 @@ enum {
     NGX_COMMERCE_SQL_ORDER_BY_KEY,
     NGX_COMMERCE_SQL_ORDER,
     NGX_COMMERCE_SQL_ORDER_LINES,
-    NGX_COMMERCE_SQL_PAY,
-    NGX_COMMERCE_SQL_PAYMENT_BY_KEY,
     NGX_COMMERCE_SQL_CANCEL,
     NGX_COMMERCE_SQL_EXPIRE,
     NGX_COMMERCE_SQL_LOCK_STOCK,
@@ -141,6 +139,20 @@ enum {
     NGX_COMMERCE_SQL_LIFE_END
 };
 
+/* ngx_commerce_pg_sql_payment.c: payments, webhooks */
+#define NGX_COMMERCE_SQL_PAYMENT  224
+
+enum {
+    NGX_COMMERCE_SQL_PAY = NGX_COMMERCE_SQL_PAYMENT,
+    NGX_COMMERCE_SQL_PAY_LATE,
+    NGX_COMMERCE_SQL_PAYMENT_BY_KEY,
+    NGX_COMMERCE_SQL_TAKE_EVENTS,
+    NGX_COMMERCE_SQL_RETRY_EVENTS,
+    NGX_COMMERCE_SQL_WAITING_EVENTS,
+    NGX_COMMERCE_SQL_OLD_EVENTS,
+    NGX_COMMERCE_SQL_PAYMENT_END
+};
+
 extern const ngx_commerce_pg_statement_t
     ngx_commerce_pg_sql_stock[NGX_COMMERCE_SQL_STOCK_N];
 extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_catalogue[
@@ -160,6 +172,8 @@ extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_life[
     "id, idem, state, version, currency, subtotal, discount, tax, shipping, " \
     "total, email, delivery::text, created_at, expires_at, customer_id, "     \
     "tax_included, refunded, coupon_code, "
+extern const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_payment[
+    NGX_COMMERCE_SQL_PAYMENT_END - NGX_COMMERCE_SQL_PAYMENT];
 
 
 /* NULL for a number that is none. */

@@ -28,6 +28,7 @@ typedef enum {
     NGX_COMMERCE_OP_CART_EMAIL,
     NGX_COMMERCE_OP_CART_CHECKOUT,
     NGX_COMMERCE_OP_SHIPPING_LIST,
+    NGX_COMMERCE_OP_WEBHOOK,
     NGX_COMMERCE_OP_ADMIN_PRODUCT,
     NGX_COMMERCE_OP_ADMIN_VARIANT,
     NGX_COMMERCE_OP_ADMIN_PRICE,
@@ -47,6 +48,13 @@ typedef enum {
     NGX_COMMERCE_C_ORDER_BATCHES,
     NGX_COMMERCE_C_UNITS_SOLD,
     NGX_COMMERCE_C_PAYMENTS,
+    NGX_COMMERCE_C_PAYMENTS_LATE,       /* of them: for expired orders */
+    NGX_COMMERCE_C_REFUNDS_DUE,         /* payments that came too late */
+    NGX_COMMERCE_C_EVENTS_APPLIED,      /* of providers */
+    NGX_COMMERCE_C_EVENTS_DUPLICATE,
+    NGX_COMMERCE_C_EVENTS_STORED,
+    NGX_COMMERCE_C_EVENTS_IGNORED,
+    NGX_COMMERCE_C_EVENTS_GIVEN_UP,
     NGX_COMMERCE_C_REPLAYS,
     NGX_COMMERCE_C_CANCELLED,
     NGX_COMMERCE_C_EXPIRED,
@@ -68,6 +76,7 @@ typedef enum {
     NGX_COMMERCE_G_LEASED_UNUSED,       /* units, by the rows */
     NGX_COMMERCE_G_LAST_BEAT,           /* ngx_time() of the last heartbeat */
     NGX_COMMERCE_G_SYNC_REPLICATION,    /* 1: a synchronous standby is set */
+    NGX_COMMERCE_G_EVENTS_WAITING,      /* stored, to be tried again */
     NGX_COMMERCE_GAUGES
 } ngx_commerce_gauge_e;
 

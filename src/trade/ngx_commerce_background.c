@@ -15,6 +15,7 @@
 #define NGX_COMMERCE_LIMBO_EVERY     5000
 #define NGX_COMMERCE_RETAIN_EVERY    60000
 #define NGX_COMMERCE_CARTS_EVERY     5000
+#define NGX_COMMERCE_EVENTS_EVERY    1000
 
 
 static void ngx_commerce_background_tick(ngx_event_t *ev);
@@ -45,7 +46,10 @@ static const ngx_uint_t  ngx_commerce_sweep_statements[] = {
     NGX_COMMERCE_SQL_SETTLE_DEAD,
     NGX_COMMERCE_SQL_UNUSED,
     NGX_COMMERCE_SQL_RETENTION,
-    NGX_COMMERCE_SQL_CART_SWEEP
+    NGX_COMMERCE_SQL_CART_SWEEP,
+    NGX_COMMERCE_SQL_RETRY_EVENTS,
+    NGX_COMMERCE_SQL_WAITING_EVENTS,
+    NGX_COMMERCE_SQL_OLD_EVENTS
 };
 
 
@@ -69,6 +73,7 @@ ngx_commerce_background_start(ngx_commerce_trade_t *trade)
     bg->limbo.every = NGX_COMMERCE_LIMBO_EVERY;
     bg->retention.every = NGX_COMMERCE_RETAIN_EVERY;
     bg->carts.every = NGX_COMMERCE_CARTS_EVERY;
+    bg->events.every = NGX_COMMERCE_EVENTS_EVERY;
 
     bg->tick.handler = ngx_commerce_background_tick;
     bg->tick.data = bg;
@@ -298,6 +303,7 @@ ngx_commerce_background_work(ngx_commerce_background_t *bg)
     ngx_commerce_chore(bg, &bg->expiry, bg->sweeps);
     ngx_commerce_chore(bg, &bg->retention, bg->sweeps);
     ngx_commerce_chore(bg, &bg->carts, bg->sweeps);
+    ngx_commerce_chore(bg, &bg->events, bg->sweeps);
 
     /* a long sum over the rows, void unless the zone is quiet */
 

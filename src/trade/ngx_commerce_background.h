@@ -38,6 +38,7 @@ struct ngx_commerce_background_s {
     ngx_commerce_chore_t        limbo;
     ngx_commerce_chore_t        retention;
     ngx_commerce_chore_t        carts;      /* whose time is over */
+    ngx_commerce_chore_t        events;     /* of payment providers */
     ngx_msec_t                  next_idle;
 
     int64_t                     new_id;     /* being registered */
@@ -58,6 +59,9 @@ struct ngx_commerce_background_s {
     ngx_uint_t                  expired;
     ngx_uint_t                  swept;      /* carts */
     int64_t                     unused;
+    int64_t                     waiting;    /* stored events */
+    ngx_uint_t                  retried;
+    ngx_uint_t                  given_up;
     ngx_atomic_uint_t           activity;
     ngx_atomic_uint_t           last_activity;  /* at the last tick */
     ngx_uint_t                  limbos;     /* times in a row above 0 */
@@ -70,6 +74,12 @@ struct ngx_commerce_background_s {
 /* Sends it when it is due, not busy, and the pool has a connection. */
 void ngx_commerce_chore(ngx_commerce_background_t *bg,
     ngx_commerce_chore_t *chore, ngx_commerce_pg_pool_t *pool);
+
+/* ngx_commerce_webhook_retry.c: the chore of stored events. */
+ngx_int_t ngx_commerce_events_build(ngx_commerce_pg_op_t *op);
+void ngx_commerce_events_result(ngx_commerce_background_t *bg,
+    ngx_uint_t query, PGresult *res);
+void ngx_commerce_events_done(ngx_commerce_background_t *bg);
 
 
 #endif

@@ -69,6 +69,11 @@ ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
     chore = op->data;
     bg = chore->bg;
     conf = bg->trade->conf;
+
+    if (chore == &bg->events) {
+        return ngx_commerce_events_build(op);
+    }
+
     instance = ngx_commerce_zone_instance(bg->trade->zone);
     q = NULL;
 
@@ -151,13 +156,14 @@ ngx_commerce_chore_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
     ngx_commerce_chore_t       *chore;
     ngx_commerce_background_t  *bg;
 
-    (void) query;
-
     chore = op->data;
     bg = chore->bg;
     zone = bg->trade->zone;
 
-    if (chore == &bg->beat && PQntuples(res)) {
+    if (chore == &bg->events) {
+        ngx_commerce_events_result(bg, query, res);
+
+    } else if (chore == &bg->beat && PQntuples(res)) {
         bg->alive = ngx_commerce_pg_get_bool(res, 0, 0) ? 1 : 0;
         ngx_commerce_zone_set_live(zone, ngx_commerce_pg_get_int8(res, 0, 1));
         ngx_commerce_set_gauge(zone, NGX_COMMERCE_G_SYNC_REPLICATION,
@@ -228,6 +234,8 @@ ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
             chore->next = ngx_current_msec;
             ngx_commerce_chore(bg, chore, bg->sweeps);
         }
+    } else if (chore == &bg->events) {
+        ngx_commerce_events_done(bg);
     }
 }
 

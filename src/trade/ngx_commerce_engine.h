@@ -39,7 +39,8 @@ struct ngx_commerce_trade_s {
 
     ngx_commerce_pg_lane_t     *checkouts;  /* ngx_commerce_checkout.c */
     ngx_commerce_pg_lane_t     *lookups;
-    ngx_commerce_pg_lane_t     *payments;   /* ngx_commerce_payment.c */
+    ngx_commerce_pg_lane_t     *payments;   /* ngx_commerce_payment_batch.c */
+    ngx_commerce_pg_lane_t     *events;     /* ngx_commerce_webhook_batch.c */
     ngx_commerce_pg_lane_t     *imports[3]; /* ngx_commerce_import.c */
     ngx_commerce_pg_lane_t     *cart_writes;    /* ngx_commerce_cart_batch.c */
 
@@ -109,9 +110,11 @@ void ngx_commerce_catalogue_forget(ngx_commerce_trade_t *trade);
 ngx_int_t ngx_commerce_staff_start(ngx_commerce_trade_t *trade);
 ngx_int_t ngx_commerce_import_lanes(ngx_commerce_trade_t *trade);
 
-/* ngx_commerce_checkout.c, ngx_commerce_payment.c */
+/* ngx_commerce_checkout.c, ngx_commerce_payment_batch.c,
+   ngx_commerce_webhook_batch.c */
 ngx_int_t ngx_commerce_checkout_start(ngx_commerce_trade_t *trade);
 ngx_int_t ngx_commerce_payment_start(ngx_commerce_trade_t *trade);
+ngx_int_t ngx_commerce_webhook_start(ngx_commerce_trade_t *trade);
 
 /* ngx_commerce_cart_batch.c: a lane on trade->carts */
 ngx_int_t ngx_commerce_cart_start(ngx_commerce_trade_t *trade);

@@ -109,6 +109,8 @@ static const ngx_uint_t  ngx_commerce_cart_statements[] = {
 
 static const ngx_uint_t  ngx_commerce_write_statements[] = {
     NGX_COMMERCE_SQL_CANCEL,
+    NGX_COMMERCE_SQL_PAY_LATE,
+    NGX_COMMERCE_SQL_TAKE_EVENTS,
     NGX_COMMERCE_SQL_RECALL,
     NGX_COMMERCE_SQL_PUT_PRODUCTS,
     NGX_COMMERCE_SQL_PUT_VARIANT,
@@ -202,6 +204,7 @@ ngx_commerce_trade_start(ngx_cycle_t *cycle, ngx_commerce_conf_t *conf)
         || ngx_commerce_lease_start(trade) != NGX_OK
         || ngx_commerce_checkout_start(trade) != NGX_OK
         || ngx_commerce_payment_start(trade) != NGX_OK
+        || ngx_commerce_webhook_start(trade) != NGX_OK
         || ngx_commerce_staff_start(trade) != NGX_OK
         || ngx_commerce_rules_start(trade) != NGX_OK
         || ngx_commerce_import_lanes(trade) != NGX_OK
@@ -335,7 +338,8 @@ ngx_commerce_trade_gauges(ngx_commerce_trade_t *trade)
     sum.waiting += ngx_commerce_pg_lane_load(trade->checkouts)
                    + ngx_commerce_pg_lane_load(trade->lookups)
                    + ngx_commerce_pg_lane_load(trade->payments)
-                   + ngx_commerce_pg_lane_load(trade->cart_writes);
+                   + ngx_commerce_pg_lane_load(trade->cart_writes)
+                   + ngx_commerce_pg_lane_load(trade->events);
 
     ngx_commerce_set_worker_gauge(trade->zone, NGX_COMMERCE_W_CONN_READY,
                                   sum.ready);

@@ -24,6 +24,13 @@
 #define NGX_COMMERCE_ORDER_CONNECTIONS  32
 
 
+/* A payment provider; without secrets it sends no webhooks. */
+typedef struct {
+    ngx_str_t                   name;
+    ngx_commerce_token_keys_t   secrets;    /* all verify */
+} ngx_commerce_provider_t;
+
+
 /* Values of the directives; filled by http/, one for the configuration. */
 typedef struct {
     ngx_commerce_zone_t        *zone;
@@ -49,7 +56,7 @@ typedef struct {
     ngx_uint_t                  json_depth;
     ngx_uint_t                  low_stock;          /* units: "low_stock" */
     ngx_flag_t                  guest_checkout;
-    ngx_flag_t                  provider_test;
+    ngx_array_t                *providers;  /* of ngx_commerce_provider_t */
     time_t                      idempotency_retention;  /* seconds */
 } ngx_commerce_conf_t;
 
@@ -112,6 +119,7 @@ struct ngx_commerce_call_s {
     ngx_str_t                   authorization;
     ngx_str_t                   if_match;
     ngx_str_t                   if_none_match;
+    ngx_str_t                   signature;  /* Commerce-Signature */
     ngx_str_t                   body;       /* whole, contiguous */
     commerce_json_t            *json;       /* its tree; NULL: no body */
     ngx_str_t                   target;     /* "POST /v1/orders": method and
@@ -180,6 +188,7 @@ void ngx_commerce_guard_checkout(ngx_commerce_call_t *call);
 void ngx_commerce_guard_order(ngx_commerce_call_t *call);   /* {id}'s owner */
 void ngx_commerce_guard_cart(ngx_commerce_call_t *call);
 void ngx_commerce_guard_cart_checkout(ngx_commerce_call_t *call);
+void ngx_commerce_guard_webhook(ngx_commerce_call_t *call); /* {provider} */
 /* needs call->scope, e.g. "stock:write" */
 void ngx_commerce_guard_staff(ngx_commerce_call_t *call);
 
@@ -202,6 +211,11 @@ void ngx_commerce_cart_coupon_put(ngx_commerce_call_t *call);
 void ngx_commerce_cart_coupon_remove(ngx_commerce_call_t *call);
 void ngx_commerce_cart_shipping_put(ngx_commerce_call_t *call);
 void ngx_commerce_cart_email_put(ngx_commerce_call_t *call);
+void ngx_commerce_webhook_take(ngx_commerce_call_t *call);
+
+/* NULL: it is not configured. */
+ngx_commerce_provider_t *ngx_commerce_provider(ngx_commerce_conf_t *conf,
+    const u_char *name, size_t len);
 
 /* Admin */
 void ngx_commerce_admin_product_list(ngx_commerce_call_t *call);
