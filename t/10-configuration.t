@@ -166,10 +166,35 @@ refused('a directory as token key', { commerce_token_key_file => $dir },
 
 # providers and flags
 
-refused('an unknown provider', { commerce_payment_provider => 'nobody' },
-        qr/nobody/);
+spew("$dir/webhooks-$_", "whsec_$_" . 'x' x 20, 0600) for 1 .. 3;
+my ($first, @more) = map { "secret_file=$dir/webhooks-$_" } 1 .. 3;
+
+accepted('no provider', { commerce_payment_provider => undef });
+accepted('a provider with a secret',
+         { commerce_payment_provider => "acme $first" });
+accepted('several with several', { commerce_payment_provider =>
+    [ 'test', "acme-pay_2 $first @more", "other $first" ] });
+accepted('test with a secret', { commerce_payment_provider => "test $first" });
+refused('a provider without a secret',
+        { commerce_payment_provider => 'acme' },
+        qr/payment provider "acme" needs a "secret_file"/);
 refused('a provider twice', { commerce_payment_provider => [ 'test', 'test' ]
     }, qr/duplicate payment provider "test"/);
+refused('two names', { commerce_payment_provider => 'test other' },
+        qr/invalid parameter "other"/);
+refused('a secret without a file', { commerce_payment_provider =>
+    'acme secret_file=' }, qr/invalid parameter "secret_file="/);
+refused("the name \"$_\"", { commerce_payment_provider => "\"$_\" $first" },
+        qr/invalid name of a payment provider/)
+    for '', 'Acme', 'a/b', 'a.b', 'x' x 65;
+refused('a secret that is missing', { commerce_payment_provider =>
+    "acme secret_file=$dir/nothing" }, qr{secret file "\Q$dir\E/nothing"});
+refused('a secret that is a directory', { commerce_payment_provider =>
+    "acme secret_file=$dir" }, qr{secret file "\Q$dir\E" is not a regular});
+refused('a short secret', { commerce_payment_provider =>
+    "acme secret_file=$dir/short" }, qr{"\Q$dir\E/short" is too short});
+refused('a long secret', { commerce_payment_provider =>
+    "acme $first secret_file=$dir/long" }, qr{"\Q$dir\E/long" is too large});
 refused('a flag that is none', { commerce_guest_checkout => 'maybe' },
         qr/invalid value "maybe" in "commerce_guest_checkout"/);
 accepted('a flag', { commerce_guest_checkout => 'off' });

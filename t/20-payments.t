@@ -1,8 +1,13 @@
 # Payments with the provider "test": one charge for each order.
 
 use Commerce::Test;
+use Commerce::Test::Provider;
 
-my $t = Commerce::Test->new(workers => 2)->start;
+my $acme = Commerce::Test::Provider->new('acme');
+my $t = Commerce::Test->new(workers => 2, directives => {
+    commerce_payment_provider => [ 'test', $acme->directive ],
+    commerce_hold_time => '60s',
+})->start;
 
 $t->product('tea', price => 499, stock => 100);
 
@@ -127,6 +132,96 @@ for (1 .. 5) {
 }
 
 
+# an intent: the payment waits for its provider
+
+sub intent {
+    my ($order, $body, @headers) = @_;
+
+    return $t->post("/v1/orders/$order->{id}/payments", $body,
+                    'X-Order-Token' => $order->{token}, @headers);
+}
+
+
+for my $body ({ provider => 'acme' },
+              { provider => 'test', outcome => 'pending' })
+{
+    $order = order();
+    $key = $t->key;
+    $r = intent($order, $body, 'Idempotency-Key' => $key);
+    is($r->{status}, 201, "an intent of provider $body->{provider}");
+    is_deeply({ map { $_ => $r->{json}{$_} } qw(provider state amount currency
+                                                order_id) },
+              { provider => $body->{provider}, state => 'pending',
+                amount => 499, currency => 'USD', order_id => $order->{id} },
+              'with what the front end needs');
+    $again = intent($order, $body, 'Idempotency-Key' => $key);
+    is($again->{json}{id}, $r->{json}{id}, 'the same key: the same intent');
+    is($again->{headers}{'idempotent-replayed'}, 'true', 'as a replay');
+    isnt(intent($order, $body)->{json}{id}, $r->{json}{id},
+         'without a key another one');
+    is(state_of($order), 'pending_payment', 'the order waits');
+    is(payments($order), 0, 'nothing was charged');
+    is($t->pay($order)->{json}{state}, 'succeeded', 'it can be paid otherwise');
+    is_problem(intent($order, $body), 409, 'illegal_transition',
+               'a paid order takes no intent');
+}
+
+my @orders = (order(), order(), order());
+@answers = $t->race(12, [ map {
+    [ 'POST', "/v1/orders/$_->{id}/payments", { provider => 'acme' },
+      'X-Order-Token' => $_->{token} ]
+} (@orders) x 4 ]);
+is($t->sql("SELECT count(*) FROM commerce.payment WHERE state = 'pending'"
+           . ' AND order_id IN (' . join(', ', map { "'$_->{id}'" } @orders)
+           . ')'), 12, 'intents at the same time: all are made')
+    or diag(join "\n", map { $_->{body} } @answers);
+
+
+# the hold is longer while the buyer pays, up to twice its length: saleor#15246
+
+# seconds until it expires: in the rows, as shown
+sub expires_in {
+    my $view = $t->get("/v1/orders/$_[0]{id}",
+                       'X-Order-Token' => $_[0]{token})->{json};
+
+    return $t->sql("SELECT round(extract(epoch FROM expires_at - now())) ||"
+        . " CASE WHEN expires_at = '$view->{expires_at}' THEN '' ELSE '?' END"
+        . " FROM commerce.orders WHERE id = '$_[0]{id}'");
+}
+
+
+sub age {
+    my ($order, $seconds) = @_;
+
+    $t->sql("UPDATE commerce.orders SET created_at = created_at - interval"
+        . " '$seconds s', expires_at = expires_at - interval '$seconds s'"
+        . " WHERE id = '$order->{id}'");
+}
+
+
+$order = order();
+age($order, 40);
+cmp_ok(expires_in($order), '<=', 20, 'an order of 40 s has 20 s left');
+intent($order, { provider => 'acme' });
+cmp_ok(abs(60 - expires_in($order)), '<=', 2, 'with an intent 60 s');
+age($order, 40);
+intent($order, { provider => 'acme' });
+cmp_ok(abs(40 - expires_in($order)), '<=', 3, 'after 80 s only 40 s more');
+intent($order, { provider => 'acme' });
+cmp_ok(abs(40 - expires_in($order)), '<=', 4, 'however often it is tried');
+
+$order = order();
+age($order, 40);
+$t->pay($order, 'decline');
+cmp_ok(expires_in($order), '<=', 20, 'a payment that failed holds no longer');
+
+$order = order();
+$t->sql("UPDATE commerce.orders SET expires_at = now() + interval '500 s'"
+        . " WHERE id = '$order->{id}'");
+intent($order, { provider => 'acme' });
+cmp_ok(abs(500 - expires_in($order)), '<=', 2, 'it is never made shorter');
+
+
 # what is refused
 
 $order = order();
@@ -144,6 +239,9 @@ for (
     [ { provider => 1, outcome => 'succeed' }, '/provider', 'a number' ],
     [ { provider => 'test', outcome => 'succeed', amount => 1 }, '/amount',
       'an amount of the client' ],
+    [ { provider => 'acme', outcome => 'succeed' }, '/outcome',
+      'an outcome for a provider that decides itself' ],
+    [ { provider => 'acme', amount => 1 }, '/amount', 'an amount of one\'s own' ],
 ) {
     my ($body, $pointer, $name) = @$_;
 

@@ -2,6 +2,7 @@
 
 use Commerce::Test;
 use Commerce::Test::Client;
+use Commerce::Test::Provider;
 use JSON::PP ();
 
 my $json = 'application/json';
@@ -76,8 +77,8 @@ subtest 'commerce_hold_time: unpaid orders expire, their units return' => sub {
 
     is($t->get("/v1/orders/$order->{id}", 'X-Order-Token' => $order->{token})
        ->{json}{state}, 'expired', 'the order has expired');
-    is_problem($t->pay($order), 409, 'illegal_transition',
-               'no units are left for a late payment');
+    is($t->pay($order)->{json}{state}, 'refund_due',
+       'no units are left for a late payment');
     is_problem($t->post("/v1/orders/$order->{id}/cancel", undef,
                'X-Order-Token' => $order->{token}), 409,
                'illegal_transition', 'nor is it cancelled');
@@ -225,6 +226,25 @@ subtest 'commerce_payment_provider' => sub {
     my $r = $t->pay($t->order({ tea => 1 })->{json});
     is_problem($r, 422, 'invalid_request', 'test is off unless configured');
     is($r->{json}{errors}[0]{pointer}, '/provider', 'the provider is named');
+    is_problem($t->post('/v1/webhooks/test', '{}'), 404, 'not_found',
+               'and nobody sends webhooks');
+    $t->finish(more => 1);
+};
+
+
+subtest 'commerce_payment_provider test with a secret_file' => sub {
+    my $test = Commerce::Test::Provider->new('test');
+    my $t = with({ commerce_payment_provider => $test->directive });
+
+    $t->product('tea', stock => 5);
+    my $order = $t->order({ tea => 1 })->{json};
+    my $intent = $t->pay($order, 'pending')->{json};
+    my $event = $test->event('payment.succeeded', order_id => $order->{id},
+        payment_id => $intent->{id}, amount => $order->{total},
+        currency => 'USD');
+
+    is($test->send($t, $event)->{json}{order_state}, 'paid',
+       'it settles its intents by webhooks');
     $t->finish(more => 1);
 };
 

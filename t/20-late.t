@@ -1,0 +1,252 @@
+# Money that comes after the order's time: it takes the units anew, all or
+# none, or it is due back, and everybody is told which.
+
+use Commerce::Test;
+use Commerce::Test::Provider;
+
+my $acme = Commerce::Test::Provider->new('acme');
+my $t = Commerce::Test->new(workers => 2, directives => {
+    commerce_payment_provider => [ 'test', $acme->directive ],
+    commerce_lease_block => 1,
+})->start;
+
+
+sub expired {
+    my ($lines) = @_;
+
+    my $order = $t->order($lines)->{json};
+
+    expire($order);
+
+    return $order;
+}
+
+
+# Their time is over.
+sub expire {
+    my (@orders) = @_;
+    my $ids = join ', ', map { "'$_->{id}'" } @orders;
+
+    $t->sql('UPDATE commerce.orders SET expires_at = now()'
+            . " WHERE id IN ($ids)");
+    wait_until {
+        $t->sql("SELECT count(*) FROM commerce.orders WHERE state = 'expired'"
+                . " AND id IN ($ids)") == @orders;
+    } 10 or die "orders do not expire\n";
+}
+
+
+sub state_of {
+    return $t->sql('SELECT state FROM commerce.orders'
+                   . " WHERE id = '$_[0]{id}'");
+}
+
+
+sub payment_of {
+    return $t->sql("SELECT state || coalesce(' ' || reason, '')"
+        . " FROM commerce.payment WHERE order_id = '$_[0]{id}'");
+}
+
+
+sub last_event {
+    return $t->sql("SELECT type || ' ' || state || coalesce(' ' ||"
+        . " (data->>'reason'), '') || CASE WHEN data->>'late' = 'true'"
+        . " THEN ' late' ELSE '' END FROM commerce.order_event"
+        . " WHERE order_id = '$_[0]{id}' ORDER BY seq DESC LIMIT 1");
+}
+
+
+sub paid {
+    my ($order, %data) = @_;
+
+    return $acme->event('payment.succeeded', order_id => $order->{id},
+        amount => $order->{total}, currency => 'USD', %data);
+}
+
+
+sub units {
+    my $stock = $t->stock($_[0]);
+
+    return "$stock->{held} $stock->{sold}";
+}
+
+
+# by a webhook
+
+$t->product('tea', price => 499, stock => 100);
+my $order = expired({ tea => 3 });
+
+is(units('tea'), '0 0', 'an expired order holds nothing');
+my $r = $acme->send($t, paid($order));
+is($r->{json}{status}, 'applied', 'its money comes late');
+is($r->{json}{order_state}, 'paid', 'and pays it all the same');
+is($r->{json}{payment_state}, 'succeeded', 'the payment succeeded');
+is(state_of($order), 'paid', 'the order is paid');
+is(last_event($order), 'paid paid late', 'its event tells that it was late');
+is(units('tea'), '0 3', 'its units are sold');
+is($t->metrics->{commerce_payments_late_total}, 1, 'a metric counts it');
+is($acme->send($t, paid($order))->{json}{reason}, 'already_paid',
+   'paid once only');
+is(units('tea'), '0 3', 'and its units are taken once');
+
+$order = expired({ tea => 1 });
+$r = $acme->send($t, paid($order, amount => 498));
+is($r->{json}{reason}, 'amount_differs', 'late and too little');
+is(state_of($order), 'expired', 'the order stays expired');
+is(units('tea'), '0 3', 'without units');
+is(last_event($order), 'payment_refund_due expired amount_differs late',
+   'its event says why');
+
+$order = $t->order({ tea => 1 })->{json};
+my $intent = $t->post("/v1/orders/$order->{id}/payments",
+    { provider => 'acme' }, 'X-Order-Token' => $order->{token})->{json};
+expire($order);
+$r = $acme->send($t, paid($order, payment_id => $intent->{id}));
+is($r->{json}{order_state}, 'paid', 'a late intent pays, too');
+is($r->{json}{payment_id}, $intent->{id}, 'as itself');
+
+
+# by the provider "test"
+
+$order = expired({ tea => 2 });
+is_problem($t->pay($order, 'decline'), 409, 'illegal_transition',
+           'an expired order has nothing to decline');
+is_problem($t->pay($order, 'pending'), 409, 'illegal_transition',
+           'and takes no new intent');
+my $key = $t->key;
+$r = $t->pay($order, 'succeed', 'Idempotency-Key' => $key);
+is($r->{status}, 201, 'a late payment of provider test');
+is($r->{json}{state}, 'succeeded', 'takes the same way');
+is(state_of($order), 'paid', 'paid');
+is(last_event($order), 'paid paid late', 'as its event tells');
+my $again = $t->pay($order, 'succeed', 'Idempotency-Key' => $key);
+is($again->{json}{id}, $r->{json}{id}, 'a replay of its key is itself');
+is($again->{headers}{'idempotent-replayed'}, 'true', 'and says so');
+is_problem($t->pay($order), 409, 'illegal_transition', 'no second payment');
+
+
+# nothing is left
+
+$t->product('mug', price => 1000, stock => 2);
+my @late = map { expired({ mug => 2 }) } 1 .. 3;
+my $buyer = $t->order({ mug => 1 })->{json};
+$t->pay($buyer);
+
+$r = $acme->send($t, paid($late[0]));
+is($r->{json}{reason}, 'out_of_stock', 'the units were sold to another');
+is($r->{json}{payment_state}, 'refund_due', 'the money is due back');
+is($r->{json}{order_state}, 'expired', 'the order stays expired');
+is(last_event($late[0]), 'payment_refund_due expired out_of_stock late',
+   'its event says why');
+is($t->metrics->{commerce_payments_refund_due_total}, 3, 'a metric counts it');
+
+$r = $t->pay($late[1]);
+is($r->{status}, 201, 'so it is with provider test');
+is("$r->{json}{state} $r->{json}{reason}", 'refund_due out_of_stock',
+   'the answer says it');
+is($t->sql("SELECT count(*) FROM commerce.payment WHERE state = 'refund_due'"
+           . ' AND refunded < amount'), 4, 'what is due can be listed');
+is($t->stock('mug')->{sold}, 1, 'nobody got what was not there');
+
+$t->pay($t->order({ mug => 1 })->{json});
+is_deeply([ @{ $t->stock('mug') }{qw(free leased sold)} ], [ 0, 0, 2 ],
+          'all are sold');
+
+
+# all lines or none
+
+$t->product('pen', price => 100, stock => 5);
+$t->product('ink', price => 200, stock => 5);
+$order = expired({ pen => 2, ink => 2 });
+my $other = expired({ pen => 2, ink => 2 });
+$t->pay($t->order({ ink => 4 })->{json});
+$r = $acme->send($t, paid($order));
+is($r->{json}{reason}, 'out_of_stock', 'one of two lines is short');
+is($t->stock('pen')->{sold}, 0, 'nothing of the other was taken');
+is_deeply([ @{ $t->stock('ink') }{qw(held sold)} ], [ 0, 4 ],
+          'nor of the short one');
+$t->admin('POST', '/v1/admin/stock/ink/adjustments',
+          { delta => 1, reason => 'receipt' }, 'Idempotency-Key' => $t->key);
+is($acme->send($t, paid($other))->{json}{order_state}, 'paid',
+   'with one more there is enough');
+is($t->stock('pen')->{sold} . $t->stock('ink')->{sold}, 26, 'of both');
+
+
+# units in the pools of running instances: they are asked for
+
+$t->product('cup', price => 300, stock => 10);
+$order = expired({ cup => 6 });
+my $second = $t->instance(workers => 1, directives => {
+    commerce_payment_provider => [ 'test', $acme->directive ],
+    commerce_lease_block => 64,
+});
+$second->start;
+expire(map { $second->post('/v1/orders', { currency => 'USD',
+    lines => [ { sku => 'cup', quantity => 1 } ] },
+    'Idempotency-Key' => $t->key)->{json} } 1 .. 3);
+my $free = $t->sql("SELECT s.free FROM commerce.stock s JOIN commerce.variant"
+                   . " v ON v.id = s.variant_id WHERE v.sku = 'cup'");
+cmp_ok($free, '<', 10, "$free of 10 units are free, instances have the rest");
+$r = $acme->send($t, paid($order));
+is($r->{json}{order_state}, 'paid', 'they give back what a late payment needs');
+cmp_ok($r->{time}, '<', 2, 'soon');
+
+$order = expired({ cup => 4 });
+is($t->pay($order)->{json}{state}, 'succeeded', 'for provider test, too');
+is_deeply([ @{ $t->stock('cup') }{qw(free leased held sold)} ],
+          [ 0, 0, 0, 10 ], 'to the last unit');
+
+
+# a payment that lands after the timeout release must not oversell:
+# hfbin/Seckill#14, newbee-mall#97, codingXiaxw/seckill#41
+
+$t->product('hat', price => 700, stock => 8);
+@late = ();
+
+for (1 .. 3) {
+    my @batch = map { $t->order({ hat => 1 })->{json} } 1 .. 8;
+
+    expire(@batch);
+    push @late, @batch;
+}
+
+is(scalar @late, 24, '24 orders of 8 units have expired');
+
+my @answers = $t->race(12, [
+    (map { $acme->request(paid($_)) } @late[0 .. 11]),
+    (map { [ 'POST', "/v1/orders/$_->{id}/payments",
+             { provider => 'test', outcome => 'succeed' },
+             'X-Order-Token' => $_->{token} ] } @late[12 .. 23]),
+    (map { [ 'POST', '/v1/orders', { currency => 'USD',
+             lines => [ { sku => 'hat', quantity => 1 } ] },
+             'Idempotency-Key' => $t->key ] } 1 .. 6),
+]);
+
+is(scalar(grep { $_->{status} !~ /^(?:200|201|409)$/ } @answers), 0,
+   'all are paid at once: each gets an answer')
+    or diag(join "\n", map { $_->{body} } @answers);
+my $sold = $t->sql("SELECT count(*) FROM commerce.orders WHERE state = 'paid'"
+    . ' AND id IN (' . join(', ', map { "'$_->{id}'" } @late) . ')');
+my $due = $t->sql("SELECT count(*) FROM commerce.payment WHERE state ="
+    . " 'refund_due' AND reason = 'out_of_stock' AND order_id IN ("
+    . join(', ', map { "'$_->{id}'" } @late) . ')');
+my $held = grep { ($_->{json}{state} // '') eq 'pending_payment' } @answers;
+
+cmp_ok($sold + $held, '<=', 8, "$sold got units, $held new orders did");
+is($sold + $due, 24, 'each of the others gets its money back');
+is($t->stock('hat')->{sold}, $sold, 'no unit is sold twice');
+
+
+# no row of stock is locked while a provider is waited for: saleor PR #11069
+
+$order = $t->order({ tea => 1 })->{json};
+$t->post("/v1/orders/$order->{id}/payments", { provider => 'acme' },
+         'X-Order-Token' => $order->{token});
+my $session = $t->session;
+is($session->query('SELECT count(*) FROM (SELECT FROM commerce.stock'
+                   . ' FOR UPDATE NOWAIT) s'), 6, 'all stock can be locked');
+is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+           . " AND datname = current_database()"), 0, 'nobody waits inside');
+$session->close;
+
+$t->finish;
