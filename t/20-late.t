@@ -249,4 +249,7 @@ is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
            . " AND datname = current_database()"), 0, 'nobody waits inside');
 $session->close;
 
+is($t->sql('SELECT * FROM commerce.order_audit'), '',
+   'orders, events and payments agree');
+
 $t->finish;

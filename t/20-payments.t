@@ -241,7 +241,7 @@ for (
       'an amount of the client' ],
     [ { provider => 'acme', outcome => 'succeed' }, '/outcome',
       'an outcome for a provider that decides itself' ],
-    [ { provider => 'acme', amount => 1 }, '/amount', 'an amount of one\'s own' ],
+    [ { provider => 'acme', amount => 1 }, '/amount', 'an amount of its own' ],
 ) {
     my ($body, $pointer, $name) = @$_;
 
@@ -275,5 +275,8 @@ $r = $t->get($path, @token);
 is_problem($r, 405, 'method_not_allowed', 'GET of payments');
 is($r->{headers}{allow}, 'POST', 'Allow');
 is(state_of($order), 'pending_payment', 'none of these changed the order');
+
+is($t->sql('SELECT * FROM commerce.order_audit'), '',
+   'orders, events and payments agree');
 
 $t->finish;

@@ -425,4 +425,7 @@ my %more = (%$event, livemode => JSON::PP::true(), account => { id => 'a' },
 is_event($acme->send($t, \%more), 'applied', '',
          'members of the provider\'s own are no matter');
 
+is($t->sql('SELECT * FROM commerce.order_audit'), '',
+   'orders, events and payments agree');
+
 $t->finish;

@@ -200,4 +200,7 @@ is($t->metrics->{'commerce_requests_total{operation="webhook",'
 unlike($t->log . $t->access_log, qr/\Q$_\E/, 'the log has no secret')
     for @secrets;
 
+is($t->sql('SELECT * FROM commerce.order_audit'), '',
+   'orders, events and payments agree');
+
 $t->finish;

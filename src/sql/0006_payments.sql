@@ -74,7 +74,7 @@ BEGIN
     END IF;
 
     PERFORM FROM commerce.coupon c WHERE lower(c.code) IN (
-        SELECT lower(o.coupon_code) FROM commerce.orders o
+        SELECT lower(o.coupon_code COLLATE "C") FROM commerce.orders o
         WHERE o.id = ANY (late))
     ORDER BY c.id FOR NO KEY UPDATE;
 
@@ -138,7 +138,7 @@ DECLARE
     who_    text;
 BEGIN
     SELECT * INTO c FROM commerce.coupon x
-    WHERE lower(x.code) = lower(o.coupon_code);
+    WHERE lower(x.code) = lower(o.coupon_code COLLATE "C");
     IF NOT FOUND OR EXISTS (SELECT FROM commerce.coupon_use u
         WHERE u.order_id = o.id)
     THEN
@@ -183,7 +183,12 @@ BEGIN
             THEN 'amount_differs' END;
 
     IF late AND p.reason IS NULL THEN
-        p.reason := nullif(commerce.take_units(o.id, last), '');
+        p.reason := CASE WHEN commerce.use_coupon_again(o)
+            THEN nullif(commerce.take_units(o.id, last), '')
+            ELSE 'coupon_used_up' END;
+        IF p.reason IN ('leased', 'out_of_stock') THEN
+            PERFORM commerce.coupon_release(ARRAY[o.id]);
+        END IF;
         IF p.reason = 'leased' THEN
             p.state := 'leased';
             RETURN p;
@@ -519,4 +524,17 @@ BEGIN
         NULL::uuid, NULL::text, f.free, NULL::text
     FROM commerce.free_of(taken) f;
 END
+$$;
+
+
+-- With what the staff has to know of money that came late.
+CREATE OR REPLACE FUNCTION commerce.payments_of(which uuid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT json_strip_nulls(json_agg(json_build_object('id', p.id,
+        'provider', p.provider, 'reference', p.reference, 'state', p.state,
+        'reason', p.reason, 'amount', p.amount, 'refunded', p.refunded,
+        'currency', p.currency,
+        'created_at', commerce.api_time(p.created_at))
+        ORDER BY p.created_at, p.id))::text
+    FROM commerce.payment p WHERE p.order_id = which
 $$;
