@@ -237,6 +237,85 @@ is($sold + $due, 24, 'each of the others gets its money back');
 is($t->stock('hat')->{sold}, $sold, 'no unit is sold twice');
 
 
+# the coupon's use was given back, too: vendure PR #4660, saleor#544
+
+sub coupon {
+    my ($code, %limits) = @_;
+
+    my $r = $t->admin('POST', '/v1/admin/coupons',
+        { code => $code, kind => 'percent', percent => 100_000, %limits });
+
+    die "coupon $code: $r->{body}\n" if $r->{status} != 201;
+
+    return $r->{json}{id};
+}
+
+
+# An expired order that had the coupon.
+sub expired_with {
+    my ($coupon, $code, $email, $sku) = @_;
+
+    my $order = $t->order({ $sku => 1 })->{json};
+
+    $t->sql("BEGIN; UPDATE commerce.orders SET coupon_code = '$code', email ="
+        . " '$email' WHERE id = '$order->{id}'; UPDATE commerce.coupon SET"
+        . " used = used + 1 WHERE id = '$coupon'; INSERT INTO"
+        . " commerce.coupon_use VALUES ('$coupon', '$order->{id}',"
+        . " lower('$email')); COMMIT");
+    expire($order);
+    $t->sql("SELECT commerce.coupon_release(ARRAY['$order->{id}'::uuid])");
+
+    return $order;
+}
+
+
+sub uses {
+    return $t->sql("SELECT used || ' ' || (SELECT count(*) FROM"
+        . " commerce.coupon_use u WHERE u.coupon_id = c.id)"
+        . " FROM commerce.coupon c WHERE id = '$_[0]'");
+}
+
+
+my $coupon = coupon('ONCE', limit_total => 1);
+@late = map { expired_with($coupon, 'once', 'a@b', 'tea') } 1 .. 2;
+is(uses($coupon), '0 0', 'expired orders use no coupon');
+$sold = $t->stock('tea')->{sold};
+is($acme->send($t, paid($late[0]))->{json}{order_state}, 'paid',
+   'a late payment uses it anew');
+is(uses($coupon), '1 1', 'once');
+is($t->pay($late[1])->{json}{reason}, 'coupon_used_up',
+   'the next one finds it used up');
+is(uses($coupon), '1 1', 'and does not use it');
+is($t->stock('tea')->{sold}, $sold + 1, 'nor units');
+
+$coupon = coupon('EACH', limit_per_customer => 1);
+@late = map { expired_with($coupon, 'EACH', $_, 'tea') }
+    'Ann@b', 'ann@B', 'bob@b';
+is_deeply([ map { $t->pay($_)->{json}{state} } @late ],
+          [ qw(succeeded refund_due succeeded) ],
+          'a limit for each customer holds, too');
+is(uses($coupon), '2 2', 'with one use each');
+
+$coupon = coupon('NONE', limit_total => 1);
+$t->product('fan', stock => 1);
+$order = expired_with($coupon, 'NONE', 'a@b', 'fan');
+$t->pay($t->order({ fan => 1 })->{json});
+is($t->pay($order)->{json}{reason}, 'out_of_stock', 'no units');
+is(uses($coupon), '0 0', 'no use of the coupon');
+
+$coupon = coupon('RACE', limit_total => 3);
+@late = map { expired_with($coupon, 'RACE', "$_\@b", 'tea') } 1 .. 8;
+@answers = $t->race(8, [
+    (map { $acme->request(paid($_)) } @late[0 .. 3]),
+    (map { [ 'POST', "/v1/orders/$_->{id}/payments",
+             { provider => 'test', outcome => 'succeed' },
+             'X-Order-Token' => $_->{token} ] } @late[4 .. 7]),
+]);
+is(scalar(grep { ($_->{json}{reason} // '') eq 'coupon_used_up' } @answers), 5,
+   'eight at once for three uses: five get their money back');
+is(uses($coupon), '3 3', 'used exactly three times');
+
+
 # no row of stock is locked while a provider is waited for: saleor PR #11069
 
 $order = $t->order({ tea => 1 })->{json};
@@ -244,7 +323,7 @@ $t->post("/v1/orders/$order->{id}/payments", { provider => 'acme' },
          'X-Order-Token' => $order->{token});
 my $session = $t->session;
 is($session->query('SELECT count(*) FROM (SELECT FROM commerce.stock'
-                   . ' FOR UPDATE NOWAIT) s'), 6, 'all stock can be locked');
+                   . ' FOR UPDATE NOWAIT) s'), 7, 'all stock can be locked');
 is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
            . " AND datname = current_database()"), 0, 'nobody waits inside');
 $session->close;

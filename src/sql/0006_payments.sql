@@ -145,7 +145,7 @@ BEGIN
         RETURN true;
     END IF;
 
-    who_ := coalesce(lower(o.email), 'c:' || o.customer_id, '');
+    who_ := coalesce('c:' || o.customer_id, lower(o.email COLLATE "C"), '');
     IF c.used >= c.limit_total OR c.limit_per_customer <= (SELECT count(*)
         FROM commerce.coupon_use u
         WHERE u.coupon_id = c.id AND u.who = who_)

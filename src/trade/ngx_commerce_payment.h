@@ -73,6 +73,10 @@ void ngx_commerce_payment_send(ngx_commerce_payment_t *pay);
 void ngx_commerce_payment_row(ngx_commerce_payment_t *pay, PGresult *res,
     int row);
 
+/* An SQL error of a run as an outcome: FAILED is a defect; a lock that lasts
+   or a deadlock has stored nothing, as if it was NOT_SENT. */
+ngx_commerce_pg_outcome_e ngx_commerce_payment_error(const char *sqlstate);
+
 /* What the code of a committed run means. */
 void ngx_commerce_payment_verdict(ngx_commerce_payment_t *pay);
 

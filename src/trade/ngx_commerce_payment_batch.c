@@ -227,7 +227,7 @@ ngx_commerce_payment_done(ngx_commerce_pg_item_t *item,
             return;
         }
 
-        ngx_commerce_call_failed(call, outcome);
+        ngx_commerce_call_failed(call, ngx_commerce_payment_error(sqlstate));
         return;
 
     default:
@@ -235,6 +235,15 @@ ngx_commerce_payment_done(ngx_commerce_pg_item_t *item,
                                                       : outcome);
         return;
     }
+}
+
+
+ngx_commerce_pg_outcome_e
+ngx_commerce_payment_error(const char *sqlstate)
+{
+    return ngx_strcmp(sqlstate, "55P03") == 0
+           || ngx_strcmp(sqlstate, "40P01") == 0
+           ? NGX_COMMERCE_PG_NOT_SENT : NGX_COMMERCE_PG_FAILED;
 }
 
 

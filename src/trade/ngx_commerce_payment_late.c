@@ -136,15 +136,7 @@ ngx_commerce_payment_late_done(ngx_commerce_pg_op_t *op,
                       "commerce: a late payment was refused by the database, "
                       "SQLSTATE %s, request %V", sqlstate, &call->request_id);
 
-        /* a lock that lasts, a deadlock: nothing was stored, try again */
-
-        if (!pay->uncertain && ngx_strncmp(sqlstate, "22", 2) != 0
-            && ngx_strncmp(sqlstate, "23", 2) != 0
-            && ngx_strncmp(sqlstate, "42", 2) != 0)
-        {
-            outcome = NGX_COMMERCE_PG_NOT_SENT;
-        }
-
+        outcome = ngx_commerce_payment_error(sqlstate);
         break;
 
     default:

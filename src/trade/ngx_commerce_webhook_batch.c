@@ -261,6 +261,8 @@ ngx_commerce_webhook_done(ngx_commerce_pg_item_t *item,
                                 "the event cannot be stored");
             return;
         }
+
+        outcome = ngx_commerce_payment_error(sqlstate);
     }
 
     /* whatever has become of it: it comes again, and meets its row */
