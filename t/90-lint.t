@@ -266,10 +266,10 @@ none('docs/ has every variable', grep { $docs !~ /\$$_\b/ } @variables);
 
 # routes
 
-my ($router) = map { $text{$_} } grep { /_router\.c$/ } @sources;
+my ($routes) = map { $text{$_} } grep { /_routes\.c$/ } @sources;
 my @routes;
 
-while (($router // '') =~ /\{\s*NGX_HTTP_(GET|POST|PUT|PATCH|DELETE),\s*
+while (($routes // '') =~ /\{\s*NGX_HTTP_(GET|POST|PUT|PATCH|DELETE),\s*
        NGX_HTTP_COMMERCE_\w+,\s*ngx_string\("([^"]+)"\),\s*
        (?:ngx_string\("([^"]+)"\)|ngx_null_string),\s*([^,]+),/gx)
 {

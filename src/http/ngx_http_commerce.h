@@ -77,6 +77,10 @@ typedef struct {
 } ngx_http_commerce_route_t;
 
 
+/* ngx_http_commerce_routes.c; the last has no prefix */
+extern const ngx_http_commerce_route_t  ngx_http_commerce_routes[];
+
+
 typedef enum {
     NGX_HTTP_COMMERCE_ROUTE = 0,
     NGX_HTTP_COMMERCE_GUARD,
