@@ -2,6 +2,10 @@
  * SQL of carts.  A write is a segment of three steps: lock the carts in the
  * order of their ids; in a later statement, whose snapshot has all that the
  * lock waited for, judge and write; read what is there now.
+ *
+ * Plans are made when the tables may be small: "LATERAL (... OFFSET 0)" and
+ * "= ANY" of an array are what makes them probe an index for each cart,
+ * instead of reading the whole of it once.
  */
 
 #include "ngx_commerce_pg_statements.h"
@@ -62,16 +66,20 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
         "WITH a AS MATERIALIZED (SELECT a.*, l.quantity AS had, "
             "CASE WHEN a.kind = 1 THEN coalesce(l.quantity, 0) + a.quantity "
                 "ELSE a.quantity END AS units, "
-            "c.version, c.state, c.lines, c.currency, "
-            "c.expires_at > now() AS lives, k.fingerprint AS known "
+            "c.*, k.fingerprint AS known "
             "FROM unnest($1::uuid[], $2::int2[], $3::int4[], $4::uuid[], "
             "$5::int4[], $6::text[], $7::uuid[], $8::uuid[]) WITH ORDINALITY "
             "a(id, kind, expected, variant_id, quantity, text, idem, "
             "fingerprint, n) "
-            "LEFT JOIN commerce.cart c ON c.id = a.id "
-            "LEFT JOIN commerce.cart_line l ON l.cart_id = a.id "
-            "AND l.variant_id = a.variant_id "
-            "LEFT JOIN commerce.idempotency k ON k.idem = a.idem), "
+            "LEFT JOIN LATERAL (SELECT c.version, c.state, c.lines, "
+            "c.currency, c.expires_at > now() AS lives FROM commerce.cart c "
+            "WHERE c.id = a.id OFFSET 0) c ON true "
+            "LEFT JOIN LATERAL (SELECT l.quantity FROM commerce.cart_line l "
+            "WHERE l.cart_id = a.id AND l.variant_id = a.variant_id "
+            "OFFSET 0) l ON true "
+            "LEFT JOIN LATERAL (SELECT k.fingerprint "
+            "FROM commerce.idempotency k WHERE k.idem = a.idem OFFSET 0) k "
+            "ON true), "
         "p AS MATERIALIZED (SELECT a.*, CASE WHEN kind <= 2 THEN "
             "(SELECT p.amount FROM commerce.price p "
             "WHERE p.variant_id = a.variant_id AND p.currency = a.currency "
@@ -98,8 +106,9 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
             "WHEN EXCLUDED.seen_price < 0 THEN l.seen_price "
             "ELSE EXCLUDED.seen_price END), "
         "del AS (DELETE FROM commerce.cart_line l USING w "
-            "WHERE w.code = 0 AND w.kind = 3 AND l.cart_id = w.id "
-            "AND l.variant_id = w.variant_id), "
+            "WHERE w.code = 0 AND w.kind = 3 AND l.cart_id = ANY (ARRAY("
+            "SELECT id FROM w WHERE code = 0 AND kind = 3)) "
+            "AND l.cart_id = w.id AND l.variant_id = w.variant_id), "
         "upd AS (UPDATE commerce.cart c SET version = c.version + 1, "
             "updated_at = now(), expires_at = CASE WHEN c.expires_at "
             "< now() + make_interval(secs => $11::int4) "
@@ -112,7 +121,8 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
             "ELSE c.coupon_code END, "
             "delivery = CASE WHEN w.kind = 6 THEN w.text::jsonb "
             "ELSE c.delivery END "
-            "FROM w WHERE c.id = w.id AND w.code = 0) "
+            "FROM w WHERE c.id = ANY ($1::uuid[]) AND c.id = w.id "
+            "AND w.code = 0) "
         "SELECT n::int4, code FROM w WHERE code <> 0"
     },
 
@@ -124,8 +134,8 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
             "upper(t.delivery #>> '{address,country}'), "
             "t.delivery #>> '{address,region}', t.delivery->>'method', "
             "t.order_id, t.created_at, t.expires_at, t.coupon_code, coupon.* "
-        "FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY k(id, code, n) "
-        "JOIN commerce.cart t USING (id) "
+        "FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY k(id, code, n), "
+        "LATERAL (SELECT * FROM commerce.cart t WHERE t.id = k.id OFFSET 0) t "
         NGX_COMMERCE_SQL_COUPON("coalesce(k.code, t.coupon_code)",
                                 "t.currency")
     },
@@ -133,10 +143,11 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
     /* $1 ids */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_LINES) = {
         "cart_lines",
-        "SELECT k.n::int4, l.variant_id, l.quantity, l.seen_price "
-        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n) "
-        "JOIN commerce.cart_line l ON l.cart_id = k.id "
-        "ORDER BY k.n, l.position, l.variant_id"
+        "SELECT k.n::int4, l.* "
+        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n), "
+        "LATERAL (SELECT variant_id, quantity, seen_price "
+            "FROM commerce.cart_line WHERE cart_id = k.id "
+            "ORDER BY position, variant_id OFFSET 0) l"
     },
 
     /* $1 how many at most; what is locked is in use: later */

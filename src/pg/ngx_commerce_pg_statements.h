@@ -110,7 +110,8 @@ enum {
         "ELSE greatest(c.limit_total - c.used, 0) END::bigint AS left_, "     \
     "c.active, c.limit_per_customer IS NOT NULL AS per_customer "             \
     "FROM commerce.coupon c "                                                 \
-    "WHERE lower(c.code) = lower((" code ") COLLATE \"C\")) coupon ON true "
+    "WHERE lower(c.code) = lower((" code ") COLLATE \"C\") OFFSET 0) "         \
+    "coupon ON true "
 
 #define NGX_COMMERCE_COUPON_COLUMNS  11
 
