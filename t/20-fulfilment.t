@@ -133,7 +133,8 @@ my @answers = $t->race(8, [ map { [
 ] } 1 .. 16 ]);
 is(scalar(grep { $_->{status} == 201 } @answers), 3,
    'of 16 parts at once three fit');
-is(scalar(grep { $_->{status} == 409 } @answers), 13, 'the others are told');
+is(scalar(grep { ($_->{json}{errors}[0]{code} // '') eq 'too_many' } @answers),
+   13, 'the others are told why not');
 is(fulfilled(view($order)), 'tea:9', 'not one unit too many');
 
 
