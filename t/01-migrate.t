@@ -183,6 +183,12 @@ is($rc, 1, 'once');
 is($rc, 2, 'a strange scope is refused');
 ($rc, $out) = run_command(@admin, 'audit');
 is("$rc$out", '0', 'nothing to audit');
+$pg->query($db, 'INSERT INTO commerce.order_event'
+    . ' (order_id, seq, type, state, actor)'
+    . " VALUES (gen_random_uuid(), 2, 'paid', 'paid', 'test')");
+($rc, $out) = run_command(@admin, 'audit');
+is($rc, 1, 'an event without its order');
+like($out, qr/^event_missing\t/m, 'is found');
 
 
 $pg->drop_database($_) for @names;

@@ -2,7 +2,8 @@
  * commerce-admin: what an operator does beside the API.
  *
  *     api-key create|list|revoke      keys of staff programs
- *     audit                           the rows of commerce.stock_audit
+ *     audit                           the rows of commerce.stock_audit and
+ *                                     commerce.order_audit
  *
  * The first key has to come from somewhere; all others may be made through
  * /v1/admin/api-keys.
@@ -177,8 +178,9 @@ admin_usage(FILE *out)
           "TIME as PostgreSQL reads it\n"
           "  api-key list        id, name, scopes, created, expires, revoked\n"
           "  api-key revoke ID\n"
-          "  audit               rows of commerce.stock_audit, "
-          "fails when there are any\n"
+          "  audit               rows of commerce.stock_audit and "
+          "commerce.order_audit,\n"
+          "                      fails when there are any\n"
           "\n"
           "Exit codes: 0 done, 1 refused or failed, 2 usage, "
           "3 no connection\n", out);
@@ -263,17 +265,26 @@ admin_key_revoke(PGconn *conn, const char *id)
 static int
 admin_audit(PGconn *conn)
 {
-    int        rows;
+    int        i, rows;
     PGresult  *res;
 
-    res = tool_query(conn, "SELECT * FROM commerce.stock_audit", 0, NULL);
-    rows = PQntuples(res);
+    static const char *const  views[] = {
+        "SELECT * FROM commerce.stock_audit",
+        "SELECT * FROM commerce.order_audit"
+    };
 
-    if (rows) {
-        admin_print_rows(res);
+    rows = 0;
+
+    for (i = 0; i < 2; i++) {
+        res = tool_query(conn, views[i], 0, NULL);
+        rows += PQntuples(res);
+
+        if (PQntuples(res)) {
+            admin_print_rows(res);
+        }
+
+        PQclear(res);
     }
-
-    PQclear(res);
 
     return rows ? TOOL_FAILED : TOOL_OK;
 }

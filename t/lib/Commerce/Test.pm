@@ -33,7 +33,7 @@ file has a database of its own (a copy of the migrated template) on the
 PostgreSQL that ./test started, or on one of its own when it is run alone.
 C<finish> ends nginx with QUIT and fails when error.log has [alert], [crit] or
 [emerg], a sanitizer's report or a leaked socket, or when commerce.stock_audit
-has rows (skip that with C<< finish(audit => 0) >>).
+or order_audit has rows (skip that with C<< finish(audit => 0) >>).
 
 SANITIZE=1 tests the module of build/asan. COMMERCE_TEST_LOG=debug sets nginx's
 log level, COMMERCE_TEST_KEEP=1 keeps the directories.
@@ -357,6 +357,8 @@ sub finish {
     {
         is($self->sql('SELECT * FROM commerce.stock_audit'), '',
            'stock_audit is empty');
+        is($self->sql('SELECT * FROM commerce.order_audit LIMIT 20'), '',
+           'order_audit is empty');
     }
 
     $self->destroy;
