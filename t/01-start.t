@@ -84,6 +84,25 @@ my $held = join ' ', map { readlink } glob "/proc/$pid/fd/[0-2]";
 unlike($held, qr/pipe:|pts|tty/, 'nginx holds nothing of the caller');
 
 
+# README's session, as printed
+
+my ($session) = slurp(top() . '/README.md')
+    =~ /^## A first order\n(.*?)^## What is guaranteed/ms;
+my $script = join "\n", ". $run/env",
+    grep { !m{^\./start|build/run/env} }
+    map { /^ {4}(.*)/ ? $1 : () } split /\n/, $session;
+
+($rc, $out) = run_command('bash', '-euc', $script);
+is($rc, 0, "README's session runs") or diag($out);
+like($out, qr/201 Created.*201 Created.*Idempotent-Replayed: true/is,
+     'an order, and its replay');
+like($out, qr/"state":"paid"/, 'that is paid');
+like($out, qr/"total":9679/, 'a cart with tax, parcel and coupon');
+like($out, qr/"tracking":"JD0146"/, 'which is sent');
+like($out, qr/"state":"partially_refunded"/, 'and in part refunded');
+unlike($out, qr/"code":"/, 'nothing is refused') or diag($out);
+
+
 # a second one
 
 ($rc, $out) = start(\%here, '-d');

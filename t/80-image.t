@@ -187,7 +187,7 @@ my $database = $postgres->create_database('template0');
 my ($owner_password) = $postgres->conninfo($database) =~ m{://\w+:(\w+)@};
 my $owner = 'host=127.0.0.1 port=' . $postgres->port
     . " user=postgres dbname=$database";
-my ($port, $admin_port) = (free_port(), free_port());
+my ($port, $tls_port, $admin_port) = (free_port(), free_port(), free_port());
 
 $dir = temp_dir('image');
 spew("$dir/owner", "$owner_password\n", 0444);
@@ -214,6 +214,32 @@ my %listen = (8080 => $port, 9145 => $admin_port);
 is($nginx_conf =~ s/listen (\d+)/listen 127.0.0.1:$listen{$1}/g, 2,
    'the configuration listens on its two ports');
 
+# and with a certificate on a third one
+($rc, my $tls) = in_image([], 'openssl', 'req', '-x509', '-newkey', 'ec',
+    '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', 1, '-subj',
+    '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost',
+    '-keyout', '/dev/stdout', '-out', '/dev/stdout');
+is($rc, 0, 'openssl makes a certificate') or diag($tls);
+spew("$dir/tls.pem", $tls, 0444);
+
+my $tls_server = <<"END_SERVER";
+    server {
+        listen 127.0.0.1:$tls_port ssl;
+        ssl_certificate $dir/tls.pem;
+        ssl_certificate_key $dir/tls.pem;
+
+        location /v1/ {
+            commerce storefront;
+        }
+
+        location / {
+            return 404;
+        }
+    }
+
+END_SERVER
+
+$nginx_conf =~ s/^(?= +# probes)/$tls_server/m;
 spew("$dir/nginx.conf", $nginx_conf, 0444);
 spew("$dir/database.conf", 'commerce_database "'
     . $postgres->app_conninfo($database) . "\";\n"
@@ -239,6 +265,14 @@ is($rc, 0, 'and gets ready') or diag($out, (docker('logs', $engine))[1]);
 ($rc, $out) = in_engine('commerce-client', 'smoke', @shop,
                         '--admin-url', $admin);
 is($rc, 0, 'the smoke test passes') or diag($out);
+
+my @https = ('--url', "https://localhost:$tls_port");
+($rc, $out) = in_engine('commerce-client', 'smoke', @https,
+                        '--cacert', "$dir/tls.pem");
+is($rc, 0, 'also over https') or diag($out);
+($rc, $out) = in_engine('commerce-client', 'smoke', @https);
+is($rc, 1, 'but not with a certificate that nobody signed');
+like($out, qr/self.signed certificate/, 'and it says so');
 
 ($rc, $out) = in_engine('commerce-client', 'order', @shop);
 is($rc, 1, 'the order test fails on an empty catalogue');

@@ -7,8 +7,6 @@
 use strict;
 use warnings;
 
-use lib 't/lib';
-
 use File::Basename qw(basename dirname);
 use Test::More;
 
@@ -208,6 +206,7 @@ sub at_home {
 }
 
 spew("$dir/$_", 'k' x 32) for map { "token-key-$_" } 0 .. 1;
+spew("$dir/provider-$_", 's' x 32) for qw(acme-0 acme-1 other-0);
 spew("$dir/database-password", 'secret');
 
 SKIP: {
@@ -273,6 +272,10 @@ none('every metric that is watched exists',
      grep { !$metric{$_} && !$derived{$_} } sort keys %watched);
 none('every outcome that is watched exists', grep { !$outcome{$_} }
      map { split /\|/ } $watchers =~ /outcome=~?\\"([a-z_|]+)\\"/g);
+my %operation = map { $_ => 1 } slurp('src/http/ngx_http_commerce_variables.c')
+    =~ /\[NGX_COMMERCE_OP_\w+\] = "(\w+)"/g;
+none('every operation that is watched exists', grep { !$operation{$_} }
+     $watchers =~ /operation=\\"(\w+)\\"/g);
 like($watchers, qr/outcome=~\\"overloaded\|/, 'and some are watched');
 none('every metric of the engine is on the dashboard',
      grep { !/_(?:sum|count)$|^commerce_order_latency_seconds$/
