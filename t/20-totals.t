@@ -403,4 +403,54 @@ for my $n (map { 5 * $_ } 1 .. 12) {
        'all of it is back');
 }
 
+# At the edge of what an amount can be.
+
+my $max = 9_007_199_254_740_991;
+
+%price = (%price, gold => [ [ 1, $max ] ], coin => [ [ 1, 1 ] ]);
+create('products', { slug => $_, title => $_,
+    category => $_ eq 'gold' ? undef : 'food', variants => [ {
+        sku => $_, stock => 10, prices => { USD => $price{$_}[0][1] } } ] })
+    for qw(gold coin);
+create('shipping-methods', { code => 'dear', title => 'dear',
+                             prices => { USD => $max } });
+
+for (
+    # lines, place, method, coupon: subtotal, discount, shipping, tax,
+    # tax included, total
+    [ [ 'gold' ], [], undef, undef, [ $max, 0, 0, 0, 0, $max ] ],
+    [ [ 'gold' ], [ 'ZZ' ], undef, undef,
+      [ $max, 0, 0, (8_188_362_958_855_446) x 2, $max ] ],
+    [ [ 'gold' ], [ 'DE' ], undef, 'THIRD',
+      [ $max, 3_002_396_749_180_579, 0, (958_749_979_879_394) x 2,
+        6_004_802_505_560_412 ] ],
+    [ [ 'gold' ], [ 'DE' ], 'std', 'ALL', [ $max, $max, 490, 78, 78, 490 ] ],
+    [ [ 'coin' ], [ 'FR' ], 'dear', 'CENT', [ 1, 1, $max, 0, 0, $max ] ],
+    [ [ 'gold' ], [ 'FR' ], 'dear', 'FREE', [ $max, 0, 0, 0, 0, $max ] ],
+    [ [ qw(gold coin) ], [], undef, undef ],
+    [ [ qw(gold coin) ], [], undef, 'ALL' ],
+    [ [ 'gold' ], [ 'DE' ], 'fast', undef ],
+    [ [ 'gold' ], [ 'US', 'NY' ], undef, undef ],
+    [ [ 'coin' ], [ 'FR' ], 'dear', undef ],
+    [ [ 'coin' ], [ 'US', 'NY' ], 'dear', 'CENT' ],
+) {
+    my ($skus, $place, $method, $coupon, $wanted) = @$_;
+    my $name = join ' ', @$skus, @$place, grep { defined } $method, $coupon;
+    my ($cart, $r) = order_cart([ map { [ $_, 1 ] } @$skus ], $place, $method,
+                                { total => $wanted ? $wanted->[5] : 0 },
+                                $coupon);
+
+    if ($wanted) {
+        is(amounts($cart->{json}), "@$wanted", "cart of $name");
+        is($r->{status}, 201, "order of $name") or diag($r->{body});
+        is(amounts($r->{json}), "@$wanted", 'costs that');
+
+    } else {
+        is($cart->{json}{total}, undef, "cart of $name: no total");
+        is(join(' ', map { $_->{code} } @{ $cart->{json}{warnings} }),
+           'out_of_range', 'but a warning');
+        is_problem($r, 422, 'invalid_request', "order of $name");
+    }
+}
+
 $t->finish;
