@@ -198,6 +198,81 @@ is(join(' ', sort map { $_->{status} } @answers),
    '201 409 409 409 409 409 409 409', 'of eight at once one wins');
 
 
+# what a cart makes of them
+
+sub on_cart {
+    my ($method, $cart, $rest, $body) = @_;
+
+    return $t->request($method, "/v1/carts/$cart->{id}$rest", $body,
+                       'X-Cart-Token' => $cart->{token});
+}
+
+
+# A cart of two pens at 10.00, and what comes of a coupon on it.
+sub apply {
+    my ($code, $currency) = @_;
+
+    my $cart = $t->post('/v1/carts', { currency => $currency // 'USD' })
+        ->{json};
+
+    on_cart('POST', $cart, '/lines', { sku => 'pen', quantity => 2 });
+
+    my $r = on_cart('PUT', $cart, '/coupon', { code => $code });
+
+    return $r->{json}{errors}[0]{code} // '' if $r->{status} != 200;
+
+    return join ' ', $r->{json}{discount},
+        map { $_->{code} } @{ $r->{json}{warnings} };
+}
+
+
+$t->import_rows({ type => 'product', slug => 'pen', title => 'Pen',
+                  variants => [ { sku => 'pen', stock => 9,
+                                  prices => { USD => 1000, EUR => 900 } } ] });
+
+coupon('tenth');
+coupon('third', percent => 333_333);
+coupon('lot', kind => 'fixed', percent => undef,
+       amounts => { USD => 2500, EUR => 1 });
+coupon('dollars', kind => 'fixed', percent => undef,
+       amounts => { USD => 700 });
+coupon('over-20', minimum => { USD => 2000 });
+coupon('over-20.01', minimum => { USD => 2001 });
+coupon('soon', starts_at => '2999-01-01T00:00:00Z');
+coupon('past', ends_at => '2001-01-01T00:00:00+14:00');
+coupon('now', starts_at => '2001-01-01T00:00:00Z',
+       ends_at => '2999-01-01T00:00:00Z');
+coupon('off', active => $false);
+$t->sql(used(coupon('gone', limit_total => 2), orders(2)));
+$t->sql(used(coupon('last', limit_total => 3), orders(2)));
+
+for (
+    [ [ 'tenth' ], '200', 'a tenth, without any limit' ],
+    [ [ 'TENTH' ], '200', 'in whatever case' ],
+    [ [ 'tenth', 'EUR' ], '180', 'in another currency' ],
+    [ [ 'third' ], '667', 'rounded once: 666.67' ],
+    [ [ 'lot' ], '2000', 'never more than there is' ],
+    [ [ 'lot', 'EUR' ], '1', 'its amount in the currency' ],
+    [ [ 'dollars' ], '700', 'an amount' ],
+    [ [ 'dollars', 'EUR' ], 'coupon_currency', 'not in the currency' ],
+    [ [ 'over-20' ], '200', 'a minimum that is reached' ],
+    [ [ 'over-20.01' ], '0 coupon_minimum', 'by a cent not' ],
+    [ [ 'over-20', 'EUR' ], 'coupon_currency',
+      'a minimum leaves out other currencies' ],
+    [ [ 'soon' ], 'coupon_not_started', 'before its time' ],
+    [ [ 'past' ], 'coupon_expired', 'after it' ],
+    [ [ 'now' ], '200', 'in it' ],
+    [ [ 'off' ], 'coupon_inactive', 'switched off' ],
+    [ [ 'gone' ], 'coupon_used_up', 'used up' ],
+    [ [ 'last' ], '200', 'one use left' ],
+    [ [ 'none' ], 'unknown_coupon', 'unknown' ],
+) {
+    my ($arguments, $wanted, $name) = @$_;
+
+    is(apply(@$arguments), $wanted, "a coupon: $name");
+}
+
+
 # uses go back with their orders, each once
 
 my ($first, $second) = sort(coupon('a'), coupon('b'));
