@@ -66,10 +66,11 @@ const ngx_commerce_pg_statement_t
         "FROM unnest($1::uuid[]) WITH ORDINALITY k(idem, n) "
         "JOIN commerce.orders o USING (idem)" },
 
-    /* $1 order, $2 for the staff */
+    /* $1 order, $2 for the staff; what follows a payment is version 3 */
     [NGX_COMMERCE_SQL_ORDER] = { "order",
         "SELECT " NGX_COMMERCE_SQL_ORDER_COLUMNS
-        "commerce.shipments_of(id), commerce.refunds_of(id, $2::bool), "
+        "CASE WHEN version > 2 THEN commerce.shipments_of(id) END, "
+        "CASE WHEN version > 2 THEN commerce.refunds_of(id, $2::bool) END, "
         "CASE WHEN $2::bool THEN commerce.payments_of(id) END "
         "FROM commerce.orders WHERE id = $1::uuid" },
 
