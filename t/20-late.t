@@ -153,6 +153,17 @@ is_deeply([ @{ $t->stock('mug') }{qw(free leased sold)} ], [ 0, 0, 2 ],
           'all are sold');
 
 
+# its answer is today's: the key of the order gives it back as it is now
+
+$key = $t->key;
+my @request = $t->order_request({ tea => 1 }, 'Idempotency-Key' => $key);
+$order = $t->request(@request)->{json};
+expire($order);
+is($t->request(@request)->{json}{state}, 'expired', 'a replay of it: expired');
+$acme->send($t, paid($order));
+is($t->request(@request)->{json}{state}, 'paid', 'and paid late');
+
+
 # all lines or none
 
 $t->product('pen', price => 100, stock => 5);
@@ -235,6 +246,29 @@ my $held = grep { ($_->{json}{state} // '') eq 'pending_payment' } @answers;
 cmp_ok($sold + $held, '<=', 8, "$sold got units, $held new orders did");
 is($sold + $due, 24, 'each of the others gets its money back');
 is($t->stock('hat')->{sold}, $sold, 'no unit is sold twice');
+
+
+# one expired order is paid late by many at once
+
+$t->product('cap', price => 100, stock => 50);
+@late = map { expired({ cap => 2 }) } 1 .. 4;
+
+for my $order (@late) {
+    @answers = $t->race(8, [
+        (map { [ 'POST', "/v1/orders/$order->{id}/payments",
+                 { provider => 'test', outcome => 'succeed' },
+                 'X-Order-Token' => $order->{token} ] } 1 .. 8),
+        (map { $acme->request(paid($order, payment_id => "ch_$_")) } 1 .. 4),
+    ]);
+    my $won = grep { ($_->{json}{state} // $_->{json}{payment_state} // '')
+                     eq 'succeeded' } @answers;
+
+    is($won, 1, 'one of twelve pays it');
+    is($t->sql("SELECT count(*) FROM commerce.payment WHERE order_id ="
+               . " '$order->{id}' AND state = 'succeeded'"), 1, 'once');
+}
+
+is($t->stock('cap')->{sold}, 8, 'and its units are taken once');
 
 
 # the coupon's use was given back, too: vendure PR #4660, saleor#544
@@ -323,7 +357,7 @@ $t->post("/v1/orders/$order->{id}/payments", { provider => 'acme' },
          'X-Order-Token' => $order->{token});
 my $session = $t->session;
 is($session->query('SELECT count(*) FROM (SELECT FROM commerce.stock'
-                   . ' FOR UPDATE NOWAIT) s'), 7, 'all stock can be locked');
+                   . ' FOR UPDATE NOWAIT) s'), 8, 'all stock can be locked');
 is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
            . " AND datname = current_database()"), 0, 'nobody waits inside');
 $session->close;

@@ -114,6 +114,15 @@ is(payments($order), 'succeeded', 'paid once');
 is(view($order)->{version}, 2, 'still one step');
 
 
+# the key of the order gives it back as it is now
+
+my @request = $t->order_request({ tea => 1 });
+$order = $t->request(@request)->{json};
+is($t->request(@request)->{json}{state}, 'pending_payment', 'a replay waits');
+is_event($acme->send($t, paid($order)), 'applied', '', 'it is paid');
+is($t->request(@request)->{json}{state}, 'paid', 'and the replay, too');
+
+
 # money without an intent: the provider knows the order
 
 $order = order();
@@ -249,8 +258,7 @@ is($refunded->($order), 499, 'given back');
 
 # stored and tried again
 
-$order = order();
-my $real = $order->{id};
+my $real;
 my $hidden = $t->sql('SELECT gen_random_uuid()');
 my $rename = sub {
     $t->sql("BEGIN; UPDATE commerce.orders SET id = '$_[1]'"
@@ -261,6 +269,9 @@ my $rename = sub {
 my $before = $t->metrics->{
     'commerce_webhook_events_total{status="stored"}' };
 
+@request = $t->order_request({ tea => 1 });
+$order = $t->request(@request)->{json};
+$real = $order->{id};
 $rename->($real, $hidden);
 $event = paid($order);
 is_event($acme->send($t, $event), 'stored', 'unknown_order',
@@ -279,6 +290,7 @@ $rename->($hidden, $real);
 ok((wait_until { state_of($order) eq 'paid' } 15),
    'when the order is there it is paid');
 is(stored($event), 'applied', 'the event is done with');
+is($t->request(@request)->{json}{state}, 'paid', 'for its key, too');
 is(payments($order), 'succeeded', 'one payment');
 is(events($order), 'placed paid', 'one step');
 ok((wait_until { $t->metrics->{commerce_webhook_events_waiting} == 0 }),
