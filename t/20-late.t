@@ -264,6 +264,8 @@ for my $order (@late) {
                      eq 'succeeded' } @answers;
 
     is($won, 1, 'one of twelve pays it');
+    cmp_ok(scalar(grep { $_->{status} == 201 } @answers[0 .. 7]), '<=', 1,
+           'the browsers that are too late are told so');
     is($t->sql("SELECT count(*) FROM commerce.payment WHERE order_id ="
                . " '$order->{id}' AND state = 'succeeded'"), 1, 'once');
 }
