@@ -1,0 +1,263 @@
+package Commerce::Instances;
+
+=head1 NAME
+
+Commerce::Instances - several nginx on one database, for tests
+
+=head1 SYNOPSIS
+
+    use Commerce::Test;
+    use Commerce::Instances;
+
+    my ($t, @all) = shops(3, workers => 2);     # started, each sees all
+    my $nginx = shop_behind($t, $relay);        # one more, behind a relay
+    my $relay = relay();                        # to the shared PostgreSQL
+
+    order_at($t, $nginx, { tea => 1 }, %headers);   # a response
+    send_order($t, $nginx, { tea => 1 });           # a client, no answer yet
+    drain($nginx);                                  # response of GET /drain
+    is_ready($nginx);
+
+    id_of($nginx)                the id under which it is registered
+    state_of($t, $id)            'live', 'dying' or 'dead'
+    becomes($t, $id, 'dead')     waits for it, a few seconds over the ttl
+    placed($t, 'tea')            'free 8 leased 1 held 1'
+    lines_of($t, 'tea')          units on order lines
+    best_of($n, $code)           how many of $n rounds are true: for what is a
+                                 matter of milliseconds
+    freeze($nginx)               SIGSTOP to all of it; the pids
+    leader($t, $nginx)           pid of the worker that leads
+    slow_client($nginx, $worker, $head)
+                                 a client of that worker that has sent $head
+    ttl()                        commerce_lease_ttl of all, in seconds
+
+=cut
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+
+use Commerce::Relay;
+use Commerce::Test;
+use Commerce::Test::Client;
+use Commerce::Test::Host qw(slurp);
+use Commerce::Test::Postgres;
+
+our @EXPORT = qw(
+    shops shop_behind relay order_at send_order drain is_ready id_of state_of
+    becomes placed lines_of best_of freeze leader slow_client ttl
+);
+
+sub ttl { return 5 }
+
+
+sub options {
+    my (%options) = @_;
+
+    return (
+        workers => 1, %options,
+        directives => {
+            commerce_lease_ttl => ttl() . 's', commerce_lease_idle => '10m',
+            %{ $options{directives} // {} },
+        },
+    );
+}
+
+
+sub shops {
+    my ($n, %options) = @_;
+
+    my $t = Commerce::Test->new(options(%options));
+    my @all = ($t->nginx, map { $t->instance(options(%options)) } 2 .. $n);
+
+    $_->start for @all;
+    see_all($t, @all);
+
+    return ($t, @all);
+}
+
+
+sub shop_behind {
+    my ($t, $relay, %options) = @_;
+
+    my $nginx = $t->instance(options(%options,
+                                     database_port => $relay->port));
+
+    $nginx->start;
+    see_all($t, $t->nginx, $nginx);
+
+    return $nginx;
+}
+
+
+# Each of them knows how many there are.
+sub see_all {
+    my ($t, @all) = @_;
+
+    wait_until {
+        my $n = $t->sql("SELECT count(*) FROM commerce.instance WHERE state"
+                      . " = 'live'");
+
+        @all == grep { ($_->metrics->{commerce_live_instances} // 0) == $n }
+            @all;
+    } 20 or die "the instances do not see each other\n";
+}
+
+
+sub relay {
+    return Commerce::Relay->new(to => Commerce::Test::Postgres->shared->port);
+}
+
+
+sub order_at {
+    my ($t, $nginx, $lines, @headers) = @_;
+
+    return $nginx->request($t->order_request($lines, @headers));
+}
+
+
+sub send_order {
+    my ($t, $nginx, $lines) = @_;
+
+    my $client = $nginx->client;
+
+    $client->send_raw(Commerce::Test::Client::render(
+        $t->order_request($lines)));
+
+    return $client;
+}
+
+
+sub drain {
+    my ($nginx) = @_;
+
+    return Commerce::Test::Client->new(port => $nginx->admin_port)
+        ->request('GET', '/drain', undef, _timeout => 30);
+}
+
+
+sub is_ready {
+    my ($nginx) = @_;
+
+    my $r = eval { $nginx->get('/readyz', _timeout => 3) };
+
+    return $r && $r->{status} == 200;
+}
+
+
+sub id_of {
+    my ($nginx) = @_;
+
+    my @ids = $nginx->log =~ /this is instance (\d+) now/g;
+
+    return $ids[-1];
+}
+
+
+sub state_of {
+    my ($t, $id) = @_;
+
+    return $t->sql("SELECT state FROM commerce.instance WHERE id = $id");
+}
+
+
+sub becomes {
+    my ($t, $id, $state) = @_;
+
+    return wait_until { state_of($t, $id) eq $state } ttl() + 5;
+}
+
+
+sub placed {
+    my ($t, $sku) = @_;
+
+    my $stock = $t->stock($sku);
+
+    return join ' ', map { "$_ $stock->{$_}" } qw(free leased held);
+}
+
+
+sub lines_of {
+    my ($t, $sku) = @_;
+
+    return $t->sql('SELECT coalesce(sum(quantity), 0) FROM'
+                 . " commerce.order_line WHERE sku = '$sku'");
+}
+
+
+sub best_of {
+    my ($n, $code) = @_;
+
+    my @good = grep { $code->($_) } 1 .. $n;
+
+    note(scalar(@good) . " of $n rounds");
+
+    return scalar @good;
+}
+
+
+sub freeze {
+    my ($nginx) = @_;
+
+    my @pids = ($nginx->workers, $nginx->pid);
+
+    kill 'STOP', @pids;
+
+    return @pids;
+}
+
+
+# The process that has the socket between two local ports, 0: none.
+sub owner {
+    my ($local, $peer) = map { sprintf '%04X', $_ } @_;
+
+    my ($inode) = slurp('/proc/net/tcp')
+        =~ /^ *\d+: \w+:$local \w+:$peer 01(?: +\S+){5} +(\d+)/m or return 0;
+    my ($fd) = grep { (readlink($_) // '') eq "socket:[$inode]" }
+        glob '/proc/[0-9]*/fd/*';
+
+    return $fd ? ($fd =~ m{/proc/(\d+)/})[0] : 0;
+}
+
+
+# Its heart is there: behind no relay only.
+sub leader {
+    my ($t, $nginx) = @_;
+
+    my $port = $t->sql('SELECT a.client_port FROM pg_stat_activity a,'
+        . ' commerce.instance i WHERE i.id = ' . id_of($nginx)
+        . " AND a.application_name = 'commerce/' || i.master"
+        . " || '/heartbeat'");
+
+    return owner($port, $t->postgres->port);
+}
+
+
+sub slow_client {
+    my ($nginx, $worker, $head) = @_;
+
+    my (@others, $slow);
+
+    # all workers wait for connections: sooner or later it gets one
+    wait_until {
+        my $client = $nginx->client;
+        my @ports = ($client->socket->peerport, $client->socket->sockport);
+
+        $client->send_raw($head);
+
+        my $owner = wait_until { owner(@ports) } 2;
+
+        return $slow = $client if $owner == $worker;
+
+        push @others, $client;
+        return 0;
+    } 30;
+
+    $_->close for @others;
+
+    return $slow;
+}
+
+
+1;
