@@ -33,6 +33,12 @@ my $place_hot = <<'END';
 SELECT bench.place(gen_random_uuid(), 1, 0, 0, 0);
 END
 
+my $add = <<'END';
+\set cart random(1, :carts)
+\set sku random(0, 9)
+SELECT count(*) FROM bench.add_line(:cart, (:cart * 10 + :sku) % :skus);
+END
+
 # Orders and lines of 1 to 3, two inserts in one statement and one commit.
 my $place_batch = <<'END';
 WITH o AS MATERIALIZED (
@@ -96,6 +102,23 @@ sub orders_of_one {
     my ($self, $clients, $seconds) = @_;
 
     return $self->pgbench($place_hot, $clients, $seconds);
+}
+
+
+# One article into one of "carts" carts in a commit that need not be on disk;
+# the cart's lines are read.
+sub adds {
+    my ($self, $carts, $clients, $seconds) = @_;
+
+    $self->{postgres}->query($self->{database}, 'INSERT INTO commerce.cart'
+        . ' (id, currency, expires_at) SELECT bench.variant(n),'
+        . " 'USD', now() + interval '30 days'"
+        . " FROM generate_series(1, $carts) n ON CONFLICT DO NOTHING");
+
+    local $ENV{PGOPTIONS} = '-c synchronous_commit=off';
+
+    return $self->pgbench($add, $clients, $seconds, carts => $carts,
+                          skus => $self->{skus});
 }
 
 

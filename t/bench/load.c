@@ -11,6 +11,8 @@
  *   pay     pays (provider "test") each order of --orders LOG
  *   script  POST the lines KEY TAB BODY of --script FILE to --path, started
  *           in their order
+ *   cart    adds one of ten SKUs of --skus to one of the carts of --carts
+ *           FILE (ID TAB TOKEN), without a key
  *
  * -c N connections, each with one request at a time.  It ends after -n N
  * requests, after -t SECONDS, when its file ends, or --after SECONDS after

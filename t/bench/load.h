@@ -38,7 +38,8 @@ typedef enum {
     LOAD_ORDER,         /* POST /v1/orders over a file of SKUs */
     LOAD_HOT,           /* the same, one SKU */
     LOAD_PAY,           /* POST .../payments for each line of a log */
-    LOAD_SCRIPT         /* POST of prepared bodies, in their order */
+    LOAD_SCRIPT,        /* POST of prepared bodies, in their order */
+    LOAD_CART           /* POST .../lines of carts from a file */
 } load_mode_e;
 
 
@@ -67,6 +68,7 @@ typedef struct {
     load_lines_t        paths;
     load_lines_t        skus;
     load_lines_t        script;
+    load_lines_t        carts;          /* id TAB token */
     load_lines_t        orders;         /* of a log: to pay or to check */
     unsigned            check:1;
     FILE               *log;

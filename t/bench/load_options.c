@@ -27,7 +27,7 @@ enum {
     LOAD_OPT_ORDERS, LOAD_OPT_SCRIPT, LOAD_OPT_PATH, LOAD_OPT_LOG,
     LOAD_OPT_CHECK, LOAD_OPT_RETRY, LOAD_OPT_SEED, LOAD_OPT_PREFIX,
     LOAD_OPT_WARMUP, LOAD_OPT_TIMEOUT, LOAD_OPT_ACCEPT, LOAD_OPT_AFTER,
-    LOAD_OPT_HEADER
+    LOAD_OPT_HEADER, LOAD_OPT_CARTS
 };
 
 
@@ -56,6 +56,7 @@ static const struct option  load_options[] = {
     { "accept", required_argument, NULL, LOAD_OPT_ACCEPT },
     { "after", required_argument, NULL, LOAD_OPT_AFTER },
     { "header", required_argument, NULL, LOAD_OPT_HEADER },
+    { "carts", required_argument, NULL, LOAD_OPT_CARTS },
     { NULL, 0, NULL, 0 }
 };
 
@@ -80,7 +81,8 @@ static load_mode_e
 load_mode(const char *name)
 {
     unsigned            i;
-    static const char  *names[] = { "get", "order", "hot", "pay", "script" };
+    static const char  *names[] = { "get", "order", "hot", "pay", "script",
+                                    "cart" };
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {
@@ -163,6 +165,10 @@ load_option(load_conf_t *conf, int option, const char *value)
         load_read_lines(&conf->script, value);
         break;
 
+    case LOAD_OPT_CARTS:
+        load_read_lines(&conf->carts, value);
+        break;
+
     case LOAD_OPT_PATH:
         conf->path = value;
         break;
@@ -235,13 +241,15 @@ load_check_options(load_conf_t *conf)
     }
 
     if ((conf->mode == LOAD_GET && conf->paths.n == 0)
-        || ((conf->mode == LOAD_ORDER || conf->mode == LOAD_HOT)
+        || ((conf->mode == LOAD_ORDER || conf->mode == LOAD_HOT
+             || conf->mode == LOAD_CART)
             && conf->skus.n == 0)
+        || (conf->mode == LOAD_CART && conf->carts.n == 0)
         || (conf->mode == LOAD_PAY && conf->orders.n == 0)
         || (conf->mode == LOAD_SCRIPT && conf->script.n == 0))
     {
-        load_die("this mode needs a file: --paths, --skus, --sku, --orders"
-                 " or --script");
+        load_die("this mode needs a file: --paths, --skus, --sku, --orders,"
+                 " --script or --carts");
     }
 
     if (conf->mode == LOAD_ORDER && conf->skus.n < conf->lines_max) {

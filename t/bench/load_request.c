@@ -12,6 +12,7 @@
 
 
 #define LOAD_ORDER_LINES  16
+#define LOAD_CART_SKUS    10        /* that its buyer thinks of */
 
 
 static void load_order(load_conf_t *conf, load_request_t *request);
@@ -169,8 +170,9 @@ load_body(load_request_t *request, const char *body, size_t len)
     char  head[LOAD_KEY_MAX + 128];
 
     n = snprintf(head, sizeof(head), "Content-Type: application/json\r\n"
-                 "Idempotency-Key: %s\r\nContent-Length: %zu\r\n\r\n",
-                 request->key, len);
+                 "%s%s%sContent-Length: %zu\r\n\r\n",
+                 request->key[0] ? "Idempotency-Key: " : "", request->key,
+                 request->key[0] ? "\r\n" : "", len);
 
     load_append(&request->text, head, (size_t) n);
     load_append(&request->text, body, len);
@@ -295,6 +297,41 @@ load_pay(load_conf_t *conf, load_request_t *request, const char *line)
 }
 
 
+static void
+load_cart(load_conf_t *conf, load_request_t *request)
+{
+    int          len;
+    char         path[LOAD_ID_MAX + 32], id[LOAD_ID_MAX];
+    char         token[LOAD_TOKEN_MAX], body[192];
+    size_t       cart, sku;
+    uint64_t     state;
+    const char  *line;
+
+    state = conf->seed + request->index * 0xd1342543de82ef95ULL;
+
+    cart = load_below(&state, conf->carts.n);
+    sku = (cart * LOAD_CART_SKUS + load_below(&state, LOAD_CART_SKUS))
+          % conf->skus.n;
+
+    line = load_field(conf->carts.line[cart], id, sizeof(id));
+    (void) load_field(line, token, sizeof(token));
+
+    snprintf(path, sizeof(path), "/v1/carts/%s/lines", id);
+    len = snprintf(body, sizeof(body), "{\"sku\":\"%s\",\"quantity\":1}",
+                   conf->skus.line[sku]);
+
+    if (len < 0 || (size_t) len >= sizeof(body)) {
+        load_die("a sku is too long");
+    }
+
+    load_head(conf, &request->text, "POST ", path);
+    load_append_text(&request->text, "X-Cart-Token: ");
+    load_append_text(&request->text, token);
+    load_append_text(&request->text, "\r\n");
+    load_body(request, body, (size_t) len);
+}
+
+
 /* The number at the end of a key that load_request_next() made. */
 
 static uint64_t
@@ -358,6 +395,10 @@ load_request_next(load_conf_t *conf, load_request_t *request)
         }
 
         load_pay(conf, request, conf->orders.line[load_sent]);
+        break;
+
+    case LOAD_CART:
+        load_cart(conf, request);
         break;
 
     case LOAD_SCRIPT:

@@ -54,3 +54,32 @@ BEGIN
     RETURN this;
 END
 $$;
+
+
+-- One article into a cart, the way a shop without batches does it.  The price
+-- is taken to be known, and the commit need not be on disk.
+
+CREATE FUNCTION bench.add_line(cart bigint, item bigint)
+RETURNS SETOF commerce.cart_line
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    this    uuid := bench.variant(cart);
+    new     integer;
+BEGIN
+    UPDATE commerce.cart c SET version = c.version + 1, updated_at = now()
+    WHERE c.id = this AND c.state = 'open' RETURNING c.version INTO new;
+
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no such cart';
+    END IF;
+
+    INSERT INTO commerce.cart_line AS l (cart_id, variant_id, quantity,
+        seen_price, position)
+    VALUES (this, bench.variant(item), 1, 1999, new)
+    ON CONFLICT (cart_id, variant_id) DO UPDATE
+    SET quantity = l.quantity + 1, seen_price = EXCLUDED.seen_price;
+
+    RETURN QUERY SELECT l.* FROM commerce.cart_line l WHERE l.cart_id = this
+        ORDER BY l.position;
+END
+$$;
