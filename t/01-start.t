@@ -100,7 +100,8 @@ like($out, qr/"state":"paid"/, 'that is paid');
 like($out, qr/"total":9679/, 'a cart with tax, parcel and coupon');
 like($out, qr/"tracking":"JD0146"/, 'which is sent');
 like($out, qr/"state":"partially_refunded"/, 'and in part refunded');
-unlike($out, qr/urn:nginx-commerce:problem/, 'nothing is refused') or diag($out);
+unlike($out, qr/urn:nginx-commerce:problem/, 'nothing is refused')
+    or diag($out);
 
 
 # a second one

@@ -431,6 +431,8 @@ subtest 'drain' => sub {
     is($admin->request('GET', '/drain', undef, _timeout => 30)->{status}, 200,
        'again');
     is($t->stock('tea')->{leased}, 0, 'nothing is leased');
+    is($t->client->request('GET', '/v1/products')->{headers}{connection},
+       'close', 'clients are told not to come back on their connection');
     units($t, 10_000);
     $t->finish(more => 1);
 };

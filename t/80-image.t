@@ -81,7 +81,7 @@ diag("base image $base") if $ENV{TEST_VERBOSE};
 ($rc, $out) = run_command(top() . '/docker/build', '-t', $image,
                           '--base', $base);
 is($rc, 0, "builds on $base")
-    or BAIL_OUT('docker/build: ' . substr $out, -3000);
+    or die 'docker/build: ' . substr($out, -3000) . "\n";
 
 my ($config) = map { $_->{Config} } @{ JSON::PP->new->utf8->decode(
     (docker('image', 'inspect', $image))[1]) };

@@ -2,7 +2,7 @@
  * nginx's own errors inside a commerce location (a body over the limit, a
  * limit_req, a deny) as problem+json: the page that nginx has made is replaced
  * on its way out.  What an error_page or a "return" with a text gives instead
- * is left alone.
+ * is left alone.  While the instance drains, answers also end their connection.
  */
 
 #include "ngx_http_commerce.h"
@@ -86,8 +86,20 @@ ngx_http_commerce_status_problem(ngx_uint_t status)
 static ngx_int_t
 ngx_http_commerce_header_filter(ngx_http_request_t *r)
 {
-    ngx_str_t                 body;
-    ngx_http_commerce_ctx_t  *ctx;
+    ngx_str_t                       body;
+    ngx_http_commerce_ctx_t        *ctx;
+    ngx_http_commerce_main_conf_t  *mcf;
+
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_commerce_module);
+
+    /* a client that is told does not send its next request into a close */
+
+    if (ngx_exiting
+        || (mcf->commerce.zone
+            && ngx_commerce_zone_draining(mcf->commerce.zone)))
+    {
+        r->keepalive = 0;
+    }
 
     if (r->headers_out.status < NGX_HTTP_BAD_REQUEST
         || !ngx_http_commerce_is_page(r))

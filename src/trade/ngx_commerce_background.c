@@ -23,11 +23,17 @@ static ngx_int_t ngx_commerce_background_lead(ngx_commerce_background_t *bg);
 static void ngx_commerce_background_step_down(ngx_commerce_background_t *bg);
 static void ngx_commerce_background_work(ngx_commerce_background_t *bg);
 static ngx_commerce_pg_pool_t *ngx_commerce_background_pool(
-    ngx_commerce_background_t *bg, const char *name,
-    const ngx_uint_t *statements, ngx_uint_t n, ngx_uint_t listen);
+    ngx_commerce_background_t *bg, ngx_commerce_pg_server_t *server,
+    const char *name, const ngx_uint_t *statements, ngx_uint_t n,
+    ngx_uint_t listen);
 static void ngx_commerce_background_notify(void *data, const char *channel,
     const char *payload);
 static void ngx_commerce_background_listening(void *data, ngx_uint_t ready);
+static void ngx_commerce_background_came_free(ngx_commerce_background_t *bg,
+    const char *payload);
+static void ngx_commerce_background_read(ngx_commerce_background_t *bg);
+static void ngx_commerce_background_was_read(ngx_commerce_variants_t *variants,
+    ngx_int_t rc);
 
 
 static const ngx_uint_t  ngx_commerce_beat_statements[] = {
@@ -118,6 +124,7 @@ ngx_commerce_background_hold(ngx_commerce_trade_t *trade)
 
     if (bg->leader) {
         ngx_commerce_pg_pool_hold(bg->beats, 1);
+        ngx_commerce_pg_pool_hold(bg->listen, 1);
         ngx_commerce_pg_pool_hold(bg->sweeps, 1);
     }
 }
@@ -161,24 +168,46 @@ ngx_commerce_background_tick(ngx_event_t *ev)
 }
 
 
+/*
+ * A heartbeat that gets no answer is tried on another connection while it can
+ * still be in time.
+ */
+
 static ngx_int_t
 ngx_commerce_background_lead(ngx_commerce_background_t *bg)
 {
+    ngx_commerce_conf_t  *conf;
+
+    conf = bg->trade->conf;
     bg->leader = 1;
 
-    bg->beats = ngx_commerce_background_pool(bg, "heartbeat",
+    bg->server = conf->server;
+    bg->server.timeout = ngx_min(conf->server.timeout, conf->lease_ttl / 3);
+
+    bg->beats = ngx_commerce_background_pool(bg, &bg->server, "heartbeat",
                     ngx_commerce_beat_statements,
                     sizeof(ngx_commerce_beat_statements) / sizeof(ngx_uint_t),
                     0);
 
-    bg->listen = ngx_commerce_background_pool(bg, "listen", NULL, 0, 1);
+    bg->listen = ngx_commerce_background_pool(bg, &conf->server, "listen",
+                                              NULL, 0, 1);
 
-    bg->sweeps = ngx_commerce_background_pool(bg, "sweep",
+    bg->sweeps = ngx_commerce_background_pool(bg, &conf->server, "sweep",
                     ngx_commerce_sweep_statements,
                     sizeof(ngx_commerce_sweep_statements)
                     / sizeof(ngx_uint_t), 0);
 
-    return bg->beats && bg->listen && bg->sweeps ? NGX_OK : NGX_ERROR;
+    if (bg->beats == NULL || bg->listen == NULL || bg->sweeps == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* whoever led may have left first */
+
+    if (bg->trade->exiting) {
+        ngx_commerce_background_hold(bg->trade);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -218,7 +247,8 @@ ngx_commerce_background_step_down(ngx_commerce_background_t *bg)
 
 
 static ngx_commerce_pg_pool_t *
-ngx_commerce_background_pool(ngx_commerce_background_t *bg, const char *name,
+ngx_commerce_background_pool(ngx_commerce_background_t *bg,
+    ngx_commerce_pg_server_t *server, const char *name,
     const ngx_uint_t *statements, ngx_uint_t n, ngx_uint_t listen)
 {
     ngx_commerce_pg_purpose_t  purpose;
@@ -241,8 +271,7 @@ ngx_commerce_background_pool(ngx_commerce_background_t *bg, const char *name,
         purpose.ready = ngx_commerce_background_listening;
     }
 
-    return ngx_commerce_pg_pool_create(bg->trade->cycle,
-                                       &bg->trade->conf->server, &purpose);
+    return ngx_commerce_pg_pool_create(bg->trade->cycle, server, &purpose);
 }
 
 
@@ -265,6 +294,10 @@ ngx_commerce_background_notify(void *data, const char *channel,
     }
 
     ngx_commerce_catalogue_news(bg->trade, payload);
+
+    if (payload[0] == 'v') {
+        ngx_commerce_background_came_free(bg, payload);
+    }
 }
 
 
@@ -279,6 +312,115 @@ ngx_commerce_background_listening(void *data, ngx_uint_t ready)
         ngx_commerce_catalogue_forget(bg->trade);
         ngx_commerce_stock_news(bg->trade->zone, NULL);
         ngx_commerce_rules_forget(bg->trade);
+    }
+}
+
+
+/*
+ * "v <variant>" clears the flag, so that the variant is sold; but what the
+ * catalogue says of it are the units that this zone saw last.
+ */
+
+static void
+ngx_commerce_background_came_free(ngx_commerce_background_t *bg,
+    const char *payload)
+{
+    ngx_uint_t                    i;
+    commerce_uuid_t               id;
+    ngx_commerce_availability_e   availability;
+
+    if (commerce_uuid_parse(&id, (u_char *) payload + 2,
+                            ngx_strlen(payload + 2))
+        != COMMERCE_OK
+        || ngx_commerce_stock_availability(bg->trade->zone, &id, 0,
+                                           &availability)
+           != NGX_OK)
+    {
+        return;
+    }
+
+    for (i = 0; i < bg->ncame_free; i++) {
+        if (commerce_uuid_compare(&bg->came_free[i], &id) == 0) {
+            return;
+        }
+    }
+
+    if (bg->ncame_free == NGX_COMMERCE_CAME_FREE) {
+        /* too many to read them all: there is at least one */
+        ngx_commerce_stock_set_free(bg->trade->zone, &id, 1);
+        return;
+    }
+
+    bg->came_free[bg->ncame_free++] = id;
+
+    if (!bg->reading) {
+        ngx_commerce_background_read(bg);
+    }
+}
+
+
+static void
+ngx_commerce_background_read(ngx_commerce_background_t *bg)
+{
+    ngx_uint_t                i;
+    ngx_pool_t               *pool;
+    commerce_uuid_t          *id;
+    ngx_commerce_variants_t  *variants;
+
+    pool = ngx_create_pool(4096, bg->trade->log);
+    if (pool == NULL) {
+        return;
+    }
+
+    variants = ngx_palloc(pool, sizeof(ngx_commerce_variants_t));
+
+    if (variants == NULL
+        || ngx_commerce_variants_init(variants, bg->trade, pool) != NGX_OK)
+    {
+        goto failed;
+    }
+
+    variants->done = ngx_commerce_background_was_read;
+    variants->data = bg;
+
+    for (i = 0; i < bg->ncame_free; i++) {
+        id = ngx_array_push(&variants->ids);
+        if (id == NULL) {
+            goto failed;
+        }
+
+        *id = bg->came_free[i];
+    }
+
+    if (ngx_commerce_variants_load(variants) != NGX_OK) {
+        goto failed;
+    }
+
+    bg->ncame_free = 0;
+    bg->reading = 1;
+
+    return;
+
+failed:
+
+    ngx_destroy_pool(pool);
+}
+
+
+static void
+ngx_commerce_background_was_read(ngx_commerce_variants_t *variants,
+    ngx_int_t rc)
+{
+    ngx_commerce_background_t  *bg = variants->data;
+
+    (void) rc;
+
+    ngx_destroy_pool(variants->pool);
+
+    bg->reading = 0;
+
+    if (bg->ncame_free && !bg->stopped) {
+        ngx_commerce_background_read(bg);
     }
 }
 

@@ -10,6 +10,7 @@
 
 
 #define NGX_COMMERCE_CANDIDATES      16
+#define NGX_COMMERCE_CAME_FREE       64
 
 
 /* One op that comes again and again; at most one of a kind is in flight. */
@@ -27,6 +28,7 @@ struct ngx_commerce_background_s {
     ngx_commerce_trade_t       *trade;
     ngx_event_t                 tick;
 
+    ngx_commerce_pg_server_t    server;     /* for beats: a shorter timeout */
     ngx_commerce_pg_pool_t     *beats;
     ngx_commerce_pg_pool_t     *listen;
     ngx_commerce_pg_pool_t     *sweeps;
@@ -55,6 +57,11 @@ struct ngx_commerce_background_s {
     unsigned char               stale[NGX_COMMERCE_CANDIDATES];
     ngx_uint_t                  ncandidates;
     unsigned                    settling:1;
+
+    /* variants whose units came free elsewhere: to be read */
+    commerce_uuid_t             came_free[NGX_COMMERCE_CAME_FREE];
+    ngx_uint_t                  ncame_free;
+    unsigned                    reading:1;
 
     ngx_uint_t                  expired;
     ngx_uint_t                  swept;      /* carts */

@@ -257,6 +257,9 @@ ngx_commerce_background_registered(ngx_commerce_background_t *bg)
 
     bg->new_id = 0;
     bg->limbos = 0;
+
+    /* the units of the old id are wanted now */
+    bg->search.next = ngx_current_msec;
 }
 
 

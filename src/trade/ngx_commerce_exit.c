@@ -26,10 +26,13 @@ struct ngx_commerce_exit_s {
 };
 
 
+/* It may outlive its call: returns wait for the database, the call does not. */
 typedef struct {
-    ngx_commerce_call_t   *call;
+    ngx_commerce_call_t   *call;        /* NULL: answered */
+    ngx_commerce_trade_t  *trade;
     ngx_event_t            tick;
     ngx_msec_t             deadline;
+    ngx_uint_t             empty;       /* looks in a row */
     unsigned               returning:1;
 } ngx_commerce_drain_t;
 
@@ -39,7 +42,10 @@ static void ngx_commerce_exit_tick(ngx_event_t *ev);
 static void ngx_commerce_exit_settled(void *data, ngx_int_t rc);
 static void ngx_commerce_exit_release(ngx_commerce_trade_t *trade);
 static void ngx_commerce_drain_tick(ngx_event_t *ev);
+static ngx_uint_t ngx_commerce_drain_done(ngx_commerce_drain_t *d);
 static void ngx_commerce_drain_returned(void *data, ngx_int_t rc);
+static void ngx_commerce_drain_end(ngx_commerce_drain_t *d,
+    const char *refused);
 
 
 ngx_int_t
@@ -258,13 +264,14 @@ ngx_commerce_trade_drain(ngx_commerce_call_t *call)
 {
     ngx_commerce_drain_t  *d;
 
-    d = ngx_pcalloc(call->pool, sizeof(ngx_commerce_drain_t));
+    d = ngx_calloc(sizeof(ngx_commerce_drain_t), call->log);
     if (d == NULL) {
         ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
         return;
     }
 
     d->call = call;
+    d->trade = call->trade;
     d->deadline = ngx_current_msec + NGX_COMMERCE_DRAIN_MAX;
     d->tick.handler = ngx_commerce_drain_tick;
     d->tick.data = d;
@@ -279,44 +286,55 @@ ngx_commerce_trade_drain(ngx_commerce_call_t *call)
 static void
 ngx_commerce_drain_tick(ngx_event_t *ev)
 {
-    ngx_str_t                    body;
-    ngx_commerce_call_t         *call;
-    ngx_commerce_drain_t        *d;
-    ngx_commerce_stock_stats_t   stats;
+    ngx_commerce_drain_t  *d;
 
     d = ev->data;
-    call = d->call;
-
-    if (d->returning) {
-        return;     /* goes on in ngx_commerce_drain_returned() */
-    }
-
-    ngx_commerce_stock_stats(call->trade->zone, &stats);
-
-    if (stats.units == 0 && stats.refilling == 0
-        && ngx_commerce_zone_in_hand(call->trade->zone) == 0)
-    {
-        ngx_str_set(&body, "{\"drained\":true}");
-        ngx_commerce_answer(call, 200, &body);
-        return;
-    }
 
     if ((ngx_msec_int_t) (d->deadline - ngx_current_msec) <= 0) {
-        ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE,
-                            "units are still held");
+        ngx_commerce_drain_end(d, "units are still held");
         return;
     }
 
-    if (stats.units
-        && ngx_commerce_lease_give_back(call->trade, NULL,
-                                        ngx_commerce_drain_returned, d)
-           == NGX_OK)
-    {
-        d->returning = 1;
+    if (!ngx_commerce_zone_draining(d->trade->zone)) {
+        ngx_commerce_drain_end(d, "a reload has ended the drain");
+        return;
+    }
+
+    if (!d->returning && ngx_commerce_drain_done(d)) {
+        ngx_commerce_drain_end(d, NULL);
         return;
     }
 
     ngx_add_timer(ev, NGX_COMMERCE_DRAIN_TICK);
+}
+
+
+/* Units that move from one place to another may be missed by one look. */
+
+static ngx_uint_t
+ngx_commerce_drain_done(ngx_commerce_drain_t *d)
+{
+    ngx_commerce_stock_stats_t  stats;
+
+    ngx_commerce_stock_stats(d->trade->zone, &stats);
+
+    if (stats.units == 0 && stats.refilling == 0
+        && ngx_commerce_zone_in_hand(d->trade->zone) == 0)
+    {
+        return ++d->empty == 2;
+    }
+
+    d->empty = 0;
+
+    if (stats.units
+        && ngx_commerce_lease_give_back(d->trade, NULL,
+                                        ngx_commerce_drain_returned, d)
+           == NGX_OK)
+    {
+        d->returning = 1;
+    }
+
+    return 0;
 }
 
 
@@ -328,5 +346,31 @@ ngx_commerce_drain_returned(void *data, ngx_int_t rc)
     (void) rc;
 
     d->returning = 0;
-    ngx_add_timer(&d->tick, NGX_COMMERCE_DRAIN_TICK);
+
+    if (d->call == NULL) {
+        ngx_free(d);
+    }
+}
+
+
+static void
+ngx_commerce_drain_end(ngx_commerce_drain_t *d, const char *refused)
+{
+    ngx_str_t             body;
+    ngx_commerce_call_t  *call;
+
+    call = d->call;
+    d->call = NULL;
+
+    if (!d->returning) {
+        ngx_free(d);
+    }
+
+    if (refused) {
+        ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, refused);
+        return;
+    }
+
+    ngx_str_set(&body, "{\"drained\":true}");
+    ngx_commerce_answer(call, 200, &body);
 }

@@ -1,6 +1,6 @@
 /*
- * Units between the database and the pools: refills, returns, recalls, and the
- * requests that wait for them.  What is noted here goes to the database in
+ * Units between the database and the pools: refills, returns, and the requests
+ * that wait for them.  What is noted here goes to the database in
  * ngx_commerce_lease_op.c.
  */
 
@@ -8,13 +8,7 @@
 
 
 #define NGX_COMMERCE_LEASE_TICK  2          /* msec: others' refills */
-
-
-typedef struct {
-    ngx_commerce_pg_op_t    op;
-    ngx_commerce_trade_t   *trade;
-    commerce_uuid_t         variant;
-} ngx_commerce_recall_op_t;
+#define NGX_COMMERCE_ASKED_TICK  5
 
 
 static void ngx_commerce_lease_want(ngx_commerce_trade_t *trade,
@@ -24,15 +18,15 @@ static ngx_uint_t ngx_commerce_lease_served(ngx_commerce_lease_t *lease,
 static void ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     const ngx_commerce_stock_ref_t *ref, ngx_uint_t empty);
 static void ngx_commerce_lease_tick_handler(ngx_event_t *ev);
+static void ngx_commerce_give_back_waited(ngx_event_t *ev);
+static void ngx_commerce_give_back_end(ngx_commerce_give_back_t *owner);
 static void ngx_commerce_give_back_handler(ngx_event_t *ev);
-static ngx_commerce_recall_t *ngx_commerce_lease_recall_entry(
-    ngx_commerce_lease_t *lease, const commerce_uuid_t *variant);
-static ngx_int_t ngx_commerce_recall_build(ngx_commerce_pg_op_t *op,
-    ngx_commerce_pg_conn_t *conn);
-static void ngx_commerce_recall_result(ngx_commerce_pg_op_t *op,
-    ngx_uint_t query, PGresult *res);
-static void ngx_commerce_recall_done(ngx_commerce_pg_op_t *op,
-    ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
+static ngx_uint_t ngx_commerce_lease_stocks_up(ngx_commerce_trade_t *trade);
+static void ngx_commerce_lease_asked_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_commerce_lease_is_refilling(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant);
+static void ngx_commerce_lease_yield(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant);
 
 
 ngx_int_t
@@ -65,6 +59,11 @@ ngx_commerce_lease_start(ngx_commerce_trade_t *trade)
     lease->pause.log = trade->log;
     lease->pause.cancelable = 1;
 
+    lease->asked_tick.handler = ngx_commerce_lease_asked_handler;
+    lease->asked_tick.data = lease;
+    lease->asked_tick.log = trade->log;
+    lease->asked_tick.cancelable = 1;
+
     trade->lease = lease;
 
     return NGX_OK;
@@ -84,6 +83,10 @@ ngx_commerce_lease_stop(ngx_commerce_trade_t *trade)
 
     if (lease->pause.timer_set) {
         ngx_del_timer(&lease->pause);
+    }
+
+    if (lease->asked_tick.timer_set) {
+        ngx_del_timer(&lease->asked_tick);
     }
 
     if (lease->flush.posted) {
@@ -262,11 +265,18 @@ void
 ngx_commerce_lease_refill(ngx_commerce_trade_t *trade,
     const ngx_commerce_stock_ref_t *ref)
 {
-    if (ngx_commerce_zone_draining(trade->zone)) {
-        return;     /* grants for need only */
+    if (ngx_commerce_lease_stocks_up(trade)) {
+        ngx_commerce_lease_begin(trade->lease, ref, 0);
     }
+}
 
-    ngx_commerce_lease_begin(trade->lease, ref, 0);
+
+/* Who leaves is granted what requests need, and no more. */
+
+static ngx_uint_t
+ngx_commerce_lease_stocks_up(ngx_commerce_trade_t *trade)
+{
+    return !trade->exiting && !ngx_commerce_zone_draining(trade->zone);
 }
 
 
@@ -280,8 +290,7 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     ngx_commerce_stock_hold_t  hold;
 
     trade = lease->trade;
-    block = ngx_commerce_zone_draining(trade->zone) ? 0
-                                                    : trade->conf->lease_block;
+    block = ngx_commerce_lease_stocks_up(trade) ? trade->conf->lease_block : 0;
 
     r = ngx_calloc(sizeof(ngx_commerce_refill_t), trade->log);
     if (r == NULL) {
@@ -377,11 +386,21 @@ ngx_commerce_lease_give_back(ngx_commerce_trade_t *trade,
     owner->event.handler = ngx_commerce_give_back_handler;
     owner->event.data = owner;
     owner->event.log = trade->log;
+    owner->wait.handler = ngx_commerce_give_back_waited;
+    owner->wait.data = owner;
+    owner->wait.log = trade->log;
     owner->left = 1;
 
     if (id) {
         if (ngx_commerce_stock_empty_id(trade->zone, id, &hold) == NGX_OK) {
             ngx_commerce_lease_add_return(trade->lease, id, &hold, owner);
+        }
+
+        if (ngx_commerce_zone_live(trade->zone) > 1
+            && ngx_commerce_lease_ask(trade, id) == NGX_OK)
+        {
+            owner->left++;
+            ngx_add_timer(&owner->wait, NGX_COMMERCE_RECALL_WAIT);
         }
 
     } else {
@@ -397,9 +416,7 @@ ngx_commerce_lease_give_back(ngx_commerce_trade_t *trade,
         }
     }
 
-    if (--owner->left == 0) {
-        ngx_post_event(&owner->event, &ngx_posted_events);
-    }
+    ngx_commerce_give_back_end(owner);
 
     return NGX_OK;
 }
@@ -445,6 +462,20 @@ ngx_commerce_return_free(ngx_commerce_lease_t *lease,
         owner->rc = rc;
     }
 
+    ngx_commerce_give_back_end(owner);
+}
+
+
+static void
+ngx_commerce_give_back_waited(ngx_event_t *ev)
+{
+    ngx_commerce_give_back_end(ev->data);
+}
+
+
+static void
+ngx_commerce_give_back_end(ngx_commerce_give_back_t *owner)
+{
     if (--owner->left == 0) {
         ngx_post_event(&owner->event, &ngx_posted_events);
     }
@@ -469,131 +500,18 @@ ngx_commerce_give_back_handler(ngx_event_t *ev)
 }
 
 
-/* Recall: the last units may be with other instances */
-
-void
-ngx_commerce_lease_recall(ngx_commerce_trade_t *trade,
-    const commerce_uuid_t *variant)
-{
-    ngx_commerce_recall_t     *recall;
-    ngx_commerce_recall_op_t  *r;
-
-    recall = ngx_commerce_lease_recall_entry(trade->lease, variant);
-
-    if (recall->sent
-        && commerce_uuid_compare(&recall->variant, variant) == 0
-        && ngx_current_msec - recall->sent < NGX_COMMERCE_RECALL_AGAIN)
-    {
-        return;
-    }
-
-    r = ngx_calloc(sizeof(ngx_commerce_recall_op_t), trade->log);
-    if (r == NULL) {
-        return;
-    }
-
-    r->trade = trade;
-    r->variant = *variant;
-    r->op.build = ngx_commerce_recall_build;
-    r->op.result = ngx_commerce_recall_result;
-    r->op.done = ngx_commerce_recall_done;
-    r->op.data = r;
-    r->op.deadline = ngx_current_msec + NGX_COMMERCE_RECALL_AGAIN;
-
-    if (ngx_commerce_pg_submit(trade->writes, &r->op) != NGX_OK) {
-        ngx_free(r);
-        return;
-    }
-
-    recall->variant = *variant;
-    recall->sent = ngx_current_msec ? ngx_current_msec : 1;
-}
-
-
-static ngx_commerce_recall_t *
-ngx_commerce_lease_recall_entry(ngx_commerce_lease_t *lease,
-    const commerce_uuid_t *variant)
-{
-    return &lease->recalls[variant->bytes[15] % NGX_COMMERCE_RECALLS];
-}
-
-
-ngx_uint_t
-ngx_commerce_lease_recalled(ngx_commerce_lease_t *lease,
-    const commerce_uuid_t *variant)
-{
-    ngx_msec_t              since;
-    ngx_commerce_recall_t  *recall;
-
-    recall = ngx_commerce_lease_recall_entry(lease, variant);
-
-    if (recall->sent == 0
-        || commerce_uuid_compare(&recall->variant, variant) != 0)
-    {
-        return 0;
-    }
-
-    since = ngx_current_msec - recall->sent;
-
-    return since >= NGX_COMMERCE_RECALL_WAIT
-           && since < NGX_COMMERCE_RECALL_WAIT + NGX_COMMERCE_RECALL_AGAIN;
-}
-
-
-static ngx_int_t
-ngx_commerce_recall_build(ngx_commerce_pg_op_t *op,
-    ngx_commerce_pg_conn_t *conn)
-{
-    ngx_commerce_pg_query_t   *q;
-    ngx_commerce_recall_op_t  *r;
-
-    (void) conn;
-
-    r = op->data;
-
-    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_RECALL, 2);
-    if (q == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_commerce_pg_uuid(q, 1, &r->variant);
-    ngx_commerce_pg_int8(q, 2, ngx_commerce_zone_instance(r->trade->zone));
-
-    return q->failed ? NGX_ERROR : NGX_OK;
-}
-
-
-static void
-ngx_commerce_recall_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
-    PGresult *res)
-{
-    (void) op;
-    (void) query;
-    (void) res;
-}
-
-
-static void
-ngx_commerce_recall_done(ngx_commerce_pg_op_t *op,
-    ngx_commerce_pg_outcome_e outcome, const char *sqlstate)
-{
-    (void) outcome;
-    (void) sqlstate;
-
-    ngx_free(op->data);
-}
-
-
 /* "r <variant> <instance>": another instance needs what this one has. */
 
 void
 ngx_commerce_lease_asked(ngx_commerce_trade_t *trade, const char *payload)
 {
-    size_t                     len;
-    u_char                     own[NGX_INT64_LEN + 1], *last;
-    commerce_uuid_t            variant;
-    ngx_commerce_stock_hold_t  hold;
+    size_t                 len;
+    u_char                 own[NGX_INT64_LEN + 1], *last;
+    commerce_uuid_t        variant;
+    ngx_commerce_asked_t  *asked;
+    ngx_commerce_lease_t  *lease;
 
+    lease = trade->lease;
     len = ngx_strlen(payload);
 
     if (len < sizeof("r  ") - 1 + COMMERCE_UUID_TEXT
@@ -614,7 +532,81 @@ ngx_commerce_lease_asked(ngx_commerce_trade_t *trade, const char *payload)
         return;
     }
 
-    if (ngx_commerce_stock_empty_id(trade->zone, &variant, &hold) == NGX_OK) {
-        ngx_commerce_lease_add_return(trade->lease, &variant, &hold, NULL);
+    if (!ngx_commerce_lease_is_refilling(lease, &variant)
+        || lease->nasked == NGX_COMMERCE_ASKED)
+    {
+        ngx_commerce_lease_yield(lease, &variant);
+        return;
+    }
+
+    /* a pool cannot be emptied under a refill, and what that brings may be
+       the last there is */
+
+    asked = &lease->asked[lease->nasked++];
+    asked->variant = variant;
+    asked->until = ngx_current_msec + NGX_COMMERCE_RECALL_WAIT;
+
+    if (!lease->asked_tick.timer_set) {
+        ngx_add_timer(&lease->asked_tick, NGX_COMMERCE_ASKED_TICK);
+    }
+}
+
+
+static void
+ngx_commerce_lease_asked_handler(ngx_event_t *ev)
+{
+    ngx_uint_t             i;
+    ngx_commerce_asked_t  *asked;
+    ngx_commerce_lease_t  *lease;
+
+    lease = ev->data;
+
+    for (i = 0; i < lease->nasked; /* void */ ) {
+        asked = &lease->asked[i];
+
+        if (ngx_commerce_lease_is_refilling(lease, &asked->variant)
+            && (ngx_msec_int_t) (asked->until - ngx_current_msec) > 0)
+        {
+            i++;
+            continue;
+        }
+
+        ngx_commerce_lease_yield(lease, &asked->variant);
+        *asked = lease->asked[--lease->nasked];
+    }
+
+    if (lease->nasked) {
+        ngx_add_timer(ev, NGX_COMMERCE_ASKED_TICK);
+    }
+}
+
+
+static ngx_uint_t
+ngx_commerce_lease_is_refilling(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant)
+{
+    ngx_commerce_zone_t        *zone;
+    ngx_commerce_stock_item_t   item;
+    ngx_commerce_stock_view_t   view;
+
+    zone = lease->trade->zone;
+
+    return ngx_commerce_stock_find_id(zone, variant, NULL, &item)
+           == NGX_OK
+           && ngx_commerce_stock_look(zone, &item.ref, &view) == NGX_OK
+           && view.refilling;
+}
+
+
+static void
+ngx_commerce_lease_yield(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant)
+{
+    ngx_commerce_stock_hold_t  hold;
+
+    if (ngx_commerce_stock_empty_id(lease->trade->zone, variant, &hold)
+        == NGX_OK)
+    {
+        ngx_commerce_lease_add_return(lease, variant, &hold, NULL);
     }
 }

@@ -147,6 +147,12 @@ ngx_commerce_lease_pick_refills(ngx_commerce_lease_t *lease, ngx_uint_t most)
 
         r->granted = 0;
         r->free = -1;
+
+        /* now, not when it is answered: what came back in their time must be
+           in what this op sees */
+
+        r->recalled = ngx_commerce_lease_recalled(lease, &r->refill.id);
+
         ngx_queue_insert_tail(&lease->sent_refills, q);
         n++;
     }

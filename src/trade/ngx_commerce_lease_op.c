@@ -1,11 +1,20 @@
 /*
  * The lease op: what was noted goes to the database, its answer to the pools.
+ * And the question to other instances, who may have the last units.
  */
 
 #include "ngx_commerce_lease.h"
 
 
 #define NGX_COMMERCE_LEASE_PAUSE  50        /* msec before a failed op again */
+#define NGX_COMMERCE_RECALL_WAYS  4
+
+
+typedef struct {
+    ngx_commerce_pg_op_t    op;
+    ngx_commerce_trade_t   *trade;
+    commerce_uuid_t         variant;
+} ngx_commerce_recall_op_t;
 
 
 static void ngx_commerce_lease_result(ngx_commerce_pg_op_t *op,
@@ -16,6 +25,16 @@ static void ngx_commerce_lease_answered(ngx_commerce_lease_t *lease);
 static void ngx_commerce_lease_again(ngx_commerce_lease_t *lease);
 static void ngx_commerce_lease_halve(ngx_commerce_lease_t *lease);
 static ngx_uint_t ngx_commerce_lease_length(ngx_queue_t *queue);
+static ngx_commerce_recall_t *ngx_commerce_recall_find(
+    ngx_commerce_lease_t *lease, const commerce_uuid_t *variant);
+static ngx_commerce_recall_t *ngx_commerce_recall_note(
+    ngx_commerce_lease_t *lease, const commerce_uuid_t *variant);
+static ngx_int_t ngx_commerce_recall_build(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_conn_t *conn);
+static void ngx_commerce_recall_result(ngx_commerce_pg_op_t *op,
+    ngx_uint_t query, PGresult *res);
+static void ngx_commerce_recall_done(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
 
 
 void
@@ -186,10 +205,7 @@ ngx_commerce_lease_answered(ngx_commerce_lease_t *lease)
         ngx_commerce_stock_refill_end(zone, &r->refill,
                                       r->granted ? r->lease : 0, r->granted,
                                       r->free, r->own,
-                                      r->others
-                                      && !ngx_commerce_lease_recalled(lease,
-                                              &r->refill.id),
-                                      &left);
+                                      r->others && !r->recalled, &left);
         if (left.lease && left.units) {
             ngx_commerce_lease_add_return(lease, &r->refill.id, &left, NULL);
         }
@@ -302,5 +318,193 @@ ngx_commerce_refill_free(ngx_commerce_lease_t *lease,
 
     ngx_commerce_stock_refill_end(lease->trade->zone, &r->refill, 0, 0, -1, 0,
                                   0, &left);
+    ngx_free(r);
+}
+
+
+/* Recalls */
+
+void
+ngx_commerce_lease_recall(ngx_commerce_trade_t *trade,
+    const commerce_uuid_t *variant)
+{
+    ngx_commerce_recall_t  *recall;
+
+    recall = ngx_commerce_recall_find(trade->lease, variant);
+
+    if (recall && ngx_current_msec - recall->noted < NGX_COMMERCE_RECALL_AGAIN)
+    {
+        return;
+    }
+
+    (void) ngx_commerce_lease_ask(trade, variant);
+}
+
+
+ngx_int_t
+ngx_commerce_lease_ask(ngx_commerce_trade_t *trade,
+    const commerce_uuid_t *variant)
+{
+    ngx_commerce_recall_t     *recall;
+    ngx_commerce_recall_op_t  *r;
+
+    r = ngx_calloc(sizeof(ngx_commerce_recall_op_t), trade->log);
+    if (r == NULL) {
+        return NGX_ERROR;
+    }
+
+    r->trade = trade;
+    r->variant = *variant;
+    r->op.build = ngx_commerce_recall_build;
+    r->op.result = ngx_commerce_recall_result;
+    r->op.done = ngx_commerce_recall_done;
+    r->op.data = r;
+    r->op.deadline = ngx_current_msec + NGX_COMMERCE_RECALL_AGAIN;
+
+    if (ngx_commerce_pg_submit(trade->writes, &r->op) != NGX_OK) {
+        ngx_free(r);
+        return NGX_ERROR;
+    }
+
+    recall = ngx_commerce_recall_note(trade->lease, variant);
+    recall->variant = *variant;
+    recall->noted = ngx_max(ngx_current_msec, 1);
+    recall->sent = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_commerce_recall_t *
+ngx_commerce_recall_find(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant)
+{
+    ngx_uint_t              i, first;
+    ngx_commerce_recall_t  *recall;
+
+    first = variant->bytes[15];
+
+    for (i = 0; i < NGX_COMMERCE_RECALL_WAYS; i++) {
+        recall = &lease->recalls[(first + i) % NGX_COMMERCE_RECALLS];
+
+        if (recall->noted
+            && commerce_uuid_compare(&recall->variant, variant) == 0)
+        {
+            return recall;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* Its entry, or the one that was noted first. */
+
+static ngx_commerce_recall_t *
+ngx_commerce_recall_note(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant)
+{
+    ngx_uint_t              i, first;
+    ngx_commerce_recall_t  *recall, *oldest;
+
+    recall = ngx_commerce_recall_find(lease, variant);
+    if (recall) {
+        return recall;
+    }
+
+    first = variant->bytes[15];
+    oldest = &lease->recalls[first % NGX_COMMERCE_RECALLS];
+
+    for (i = 1; i < NGX_COMMERCE_RECALL_WAYS; i++) {
+        recall = &lease->recalls[(first + i) % NGX_COMMERCE_RECALLS];
+
+        if (oldest->noted
+            && (recall->noted == 0
+                || (ngx_msec_int_t) (recall->noted - oldest->noted) < 0))
+        {
+            oldest = recall;
+        }
+    }
+
+    return oldest;
+}
+
+
+ngx_uint_t
+ngx_commerce_lease_recalled(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant)
+{
+    ngx_msec_t              since;
+    ngx_commerce_recall_t  *recall;
+
+    recall = ngx_commerce_recall_find(lease, variant);
+
+    if (recall == NULL || recall->sent == 0) {
+        return 0;
+    }
+
+    since = ngx_current_msec - recall->sent;
+
+    return since >= NGX_COMMERCE_RECALL_WAIT
+           && since < NGX_COMMERCE_RECALL_WAIT + NGX_COMMERCE_RECALL_AGAIN;
+}
+
+
+static ngx_int_t
+ngx_commerce_recall_build(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_conn_t *conn)
+{
+    ngx_commerce_pg_query_t   *q;
+    ngx_commerce_recall_op_t  *r;
+
+    (void) conn;
+
+    r = op->data;
+
+    q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_RECALL, 2);
+    if (q == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_commerce_pg_uuid(q, 1, &r->variant);
+    ngx_commerce_pg_int8(q, 2, ngx_commerce_zone_instance(r->trade->zone));
+
+    return q->failed ? NGX_ERROR : NGX_OK;
+}
+
+
+static void
+ngx_commerce_recall_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
+    PGresult *res)
+{
+    (void) op;
+    (void) query;
+    (void) res;
+}
+
+
+/* Who was not asked has not refused: their time runs from the commit on. */
+
+static void
+ngx_commerce_recall_done(ngx_commerce_pg_op_t *op,
+    ngx_commerce_pg_outcome_e outcome, const char *sqlstate)
+{
+    ngx_commerce_recall_t     *recall;
+    ngx_commerce_recall_op_t  *r;
+
+    (void) sqlstate;
+
+    r = op->data;
+    recall = ngx_commerce_recall_find(r->trade->lease, &r->variant);
+
+    if (recall) {
+        if (outcome == NGX_COMMERCE_PG_COMMITTED) {
+            recall->sent = ngx_max(ngx_current_msec, 1);
+
+        } else {
+            recall->noted = 0;
+        }
+    }
+
     ngx_free(r);
 }

@@ -31,7 +31,8 @@ typedef struct {
     int64_t                     instance;
     int32_t                     ttl;        /* msec; 0: whatever its beat */
     ngx_commerce_settle_step_e  step;
-    ngx_uint_t                  terminated;
+    unsigned                    terminated:1;
+    unsigned                    ours:1;     /* we have locked its row */
     void                      (*done)(void *data, ngx_int_t rc);
     void                       *data;
 } ngx_commerce_settle_t;
@@ -189,6 +190,11 @@ ngx_commerce_settle_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
 
     s = op->data;
 
+    if (op->queries[query].statement == NGX_COMMERCE_SQL_SETTLE_LOCK) {
+        s->ours = (PQntuples(res) == 1);
+        return;
+    }
+
     if (op->queries[query].statement != NGX_COMMERCE_SQL_SETTLE) {
         return;
     }
@@ -260,9 +266,14 @@ ngx_commerce_settle_done(ngx_commerce_pg_op_t *op,
             refused->wait = 0;
         }
 
-        ngx_commerce_count(s->trade->zone, NGX_COMMERCE_C_SETTLED, 1);
-        ngx_log_error(NGX_LOG_NOTICE, s->trade->log, 0,
-                      "commerce: instance %L is settled", s->instance);
+        /* all look for the dead, and one finds them */
+
+        if (s->ours) {
+            ngx_commerce_count(s->trade->zone, NGX_COMMERCE_C_SETTLED, 1);
+            ngx_log_error(NGX_LOG_NOTICE, s->trade->log, 0,
+                          "commerce: instance %L is settled", s->instance);
+        }
+
         ngx_commerce_settle_end(s, NGX_OK);
         return;
     }

@@ -79,6 +79,30 @@ docs/kubernetes.md, and only metrics of the engine occur.
   severity: warning
   summary: Shared memory has no room for an article
   description: Orders for it are refused; engine.zoneSize is too small for what is on sale at once.
+- alert: CommerceRefundsDue
+  expr: increase(commerce_payments_refund_due_total{ {{- $pods -}} }[10m]) > 0
+  for: 0m
+  severity: warning
+  summary: A payment has to be given back
+  description: It came for an order that could not take it any more.
+- alert: CommerceEventsGivenUp
+  expr: increase(commerce_webhook_events_total{ {{- $pods -}} ,status="given_up"}[10m]) > 0
+  for: 0m
+  severity: warning
+  summary: A provider's event found no order
+  description: It was tried for three days; commerce.webhook_event has it.
+- alert: CommerceEventsWaiting
+  expr: max by (namespace) (commerce_webhook_events_waiting{ {{- $pods -}} }) > 0
+  for: 30m
+  severity: warning
+  summary: A provider's events wait for what they are about
+  description: They are of another shop, or of orders that this database has lost.
+- alert: CommerceWebhooksRefused
+  expr: sum by (namespace) (rate(commerce_requests_total{ {{- $pods -}} ,operation="webhook",outcome="unauthenticated"}[10m])) > 0
+  for: 10m
+  severity: warning
+  summary: Webhooks with a wrong signature
+  description: The secret does not match the provider's, a clock is wrong, or somebody tries.
 - alert: CommerceClientsLimited
   expr: sum by (namespace) (rate(commerce_requests_total{ {{- $pods -}} ,outcome="too_many_requests"}[5m])) > 1
   for: 10m

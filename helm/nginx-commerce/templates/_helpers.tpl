@@ -222,6 +222,28 @@ postgres
 {{- end }}
 {{- end -}}
 
+{{/* Payment providers as JSON [{name, secret, files: [{key, path}]}]; a name alone is one without webhooks. */}}
+{{- define "nginx-commerce.paymentProviders" -}}
+{{- $all := list -}}
+{{- range .Values.engine.paymentProviders -}}
+{{- $provider := ternary (dict "name" .) . (kindIs "string" .) -}}
+{{- $files := list -}}
+{{- if $provider.existingSecret -}}
+{{- range $i, $key := $provider.keys | default (list "secret") -}}
+{{- $files = append $files (dict "key" $key "path" (printf "provider-%s-%d" $provider.name $i)) -}}
+{{- end -}}
+{{- end -}}
+{{- $all = append $all (dict "name" $provider.name "secret" ($provider.existingSecret | default "") "files" $files) -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}
+
+{{- define "nginx-commerce.hasTestProvider" -}}
+{{- range include "nginx-commerce.paymentProviders" . | fromJsonArray -}}
+{{- if eq .name "test" }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "nginx-commerce.tlsSecretName" -}}
 {{- .Values.tls.existingSecret | default (printf "%s-tls" (include "nginx-commerce.fullname" .)) -}}
 {{- end -}}

@@ -34,8 +34,9 @@ http {
 {{- end }}
 
     commerce_guest_checkout {{ ternary "on" "off" $v.engine.guestCheckout }};
-{{- with $v.engine.paymentProviders }}
-    commerce_payment_provider {{ join " " . }};
+{{- range include "nginx-commerce.paymentProviders" . | fromJsonArray }}
+    commerce_payment_provider {{ .name }}
+{{- range .files }} secret_file=/run/secrets/commerce/{{ .path }}{{ end }};
 {{- end }}
     commerce_hold_time {{ $v.engine.holdTime }};
     commerce_max_lines {{ int64 $v.engine.maxLines }};
@@ -44,6 +45,8 @@ http {
     commerce_idempotency_retention {{ $v.engine.idempotencyRetention }};
     commerce_connections {{ int64 $v.engine.connections }};
     commerce_read_connections {{ int64 $v.engine.readConnections }};
+    commerce_cart_connections {{ int64 $v.engine.cartConnections }};
+    commerce_cart_lifetime {{ $v.engine.cartLifetime }};
     commerce_pipeline_depth {{ int64 $v.engine.pipelineDepth }};
     commerce_batch {{ int64 $v.engine.batch }};
     commerce_queue {{ int64 $v.engine.queueLength }} timeout={{ $v.engine.queueTimeout }};
@@ -131,6 +134,11 @@ http {
 {{- if $v.rateLimit.enabled }}
 
         location = /v1/orders {
+            commerce storefront;
+            limit_req zone=orders burst={{ int64 $v.rateLimit.ordersBurst }} nodelay;
+        }
+
+        location ~ ^/v1/carts/[^/]+/checkout$ {
             commerce storefront;
             limit_req zone=orders burst={{ int64 $v.rateLimit.ordersBurst }} nodelay;
         }

@@ -76,13 +76,13 @@ bytes. A container without a request asks for its limit, as in Kubernetes.
 {{- end -}}
 
 {{/*
-Database connections: JSON {instance, pods, peak, max}. A worker has its order and read connections, one for leases, two
-for staff writes and cancels; one worker of an instance has three more. During an update maxSurge pods are new and as many
+Database connections: JSON {instance, pods, peak, max}. A worker has its order, cart and read connections, one for
+leases, two for staff writes and cancels; one worker of an instance has three more. During an update maxSurge pods are new and as many
 may still be ending.
 */}}
 {{- define "nginx-commerce.connections" -}}
 {{- $workers := int64 (include "nginx-commerce.workers" .) -}}
-{{- $instance := add (mul $workers (add .Values.engine.connections 1 .Values.engine.readConnections 2)) 3 -}}
+{{- $instance := add (mul $workers (add .Values.engine.connections .Values.engine.cartConnections 1 .Values.engine.readConnections 2)) 3 -}}
 {{- $replicas := int64 (include "nginx-commerce.maxReplicas" .) -}}
 {{- $surge := int64 (include "nginx-commerce.share" (dict "value" .Values.strategy.maxSurge "of" $replicas)) -}}
 {{- $pods := add $replicas $surge $surge -}}

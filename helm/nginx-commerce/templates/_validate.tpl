@@ -104,6 +104,18 @@ database.host needs database.existingSecret with the password (or database.clien
 {{ printf "%d pods (the most replicas, the surge and as many that are ending) with %d database connections each, the migration and %d others need %d connections, but database.maxConnections is %d. Raise max_connections of the server and say so here, or take fewer replicas, workers or connections." (int64 $c.pods) (int64 $c.instance) (int64 $v.database.reservedConnections) (int64 $c.peak) (int64 $c.max) }}
 {{- end -}}
 
+{{/* payments */}}
+{{- $names := list -}}
+{{- range include "nginx-commerce.paymentProviders" . | fromJsonArray -}}
+{{- if and (ne .name "test") (not .files) }}
+{{ printf "engine.paymentProviders: %q needs existingSecret with the secret of its webhooks; only test settles without them." .name }}
+{{- end -}}
+{{- if has .name $names }}
+{{ printf "engine.paymentProviders: %q is there twice." .name }}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+
 {{/* the entry */}}
 {{- if $v.tls.enabled -}}
 {{- if and $v.tls.existingSecret $v.tls.certManager.enabled }}
@@ -143,7 +155,7 @@ environment prod: image.digest or an image.tag other than latest is required, so
 {{- if lt (int64 (include "nginx-commerce.minReplicas" .)) 2 }}
 environment prod: fewer than 2 replicas have an outage with every lost node.
 {{- end -}}
-{{- if has "test" $v.engine.paymentProviders }}
+{{- if include "nginx-commerce.hasTestProvider" . }}
 environment prod: with the payment provider test everybody can pay everything with nothing.
 {{- end -}}
 {{- end -}}
