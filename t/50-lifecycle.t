@@ -428,6 +428,7 @@ subtest 'drain' => sub {
     });
     is(scalar(grep { $_->[0] != 201 } @$answers), 0,
        'no order is refused meanwhile') or diag(summary($answers));
+    $admin = Commerce::Test::Client->new(port => $t->admin_port);
     is($admin->request('GET', '/drain', undef, _timeout => 30)->{status}, 200,
        'again');
     is($t->stock('tea')->{leased}, 0, 'nothing is leased');

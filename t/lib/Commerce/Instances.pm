@@ -225,38 +225,38 @@ sub owner {
 sub leader {
     my ($t, $nginx) = @_;
 
-    my $port = $t->sql('SELECT a.client_port FROM pg_stat_activity a,'
-        . ' commerce.instance i WHERE i.id = ' . id_of($nginx)
-        . " AND a.application_name = 'commerce/' || i.master"
-        . " || '/heartbeat'");
+    return wait_until {
+        my $port = $t->sql('SELECT a.client_port FROM pg_stat_activity a,'
+            . ' commerce.instance i WHERE i.id = ' . id_of($nginx)
+            . " AND a.application_name = 'commerce/' || i.master"
+            . " || '/heartbeat'");
 
-    return owner($port, $t->postgres->port);
+        return $port && owner($port, $t->postgres->port);
+    };
 }
 
 
+# The others stand still until it has accepted the connection.
 sub slow_client {
     my ($nginx, $worker, $head) = @_;
 
-    my (@others, $slow);
+    my @others = grep { $_ != $worker } $nginx->workers;
 
-    # all workers wait for connections: sooner or later it gets one
-    wait_until {
-        my $client = $nginx->client;
-        my @ports = ($client->socket->peerport, $client->socket->sockport);
+    kill 'STOP', @others;
 
-        $client->send_raw($head);
+    my $client = eval { $nginx->client };
+    my $slow = $client && wait_until {
+        owner($client->socket->peerport, $client->socket->sockport)
+            == $worker;
+    };
 
-        my $owner = wait_until { owner(@ports) } 2;
+    kill 'CONT', @others;
 
-        return $slow = $client if $owner == $worker;
+    return unless $slow;
 
-        push @others, $client;
-        return 0;
-    } 30;
+    $client->send_raw($head);
 
-    $_->close for @others;
-
-    return $slow;
+    return $client;
 }
 
 

@@ -1,0 +1,36 @@
+# The chart as it comes, in a namespace that admits restricted pods only.
+
+part_install() {
+    new_namespace shop
+    k create configmap cluster-test --from-file=t/cluster/load > /dev/null
+
+    check "helm install with three replicas and the bundled database" \
+        helm_do install shop "$chart" --set image.tag="${image#*:}" \
+        --wait --timeout 10m || exit 1
+    check "three pods are ready" is "$(pod_count)" 3
+    check "helm test: smoke and an order" helm_do test shop --timeout 5m
+    check "an order from outside" order_from_outside
+    check "an order from a pod by its DNS name" order_from_pod
+    check "the audit is empty" admin audit
+}
+
+order_from_outside() {
+    local port pid url rc=0
+
+    k port-forward service/shop-nginx-commerce :80 > "$work/forward" 2>&1 &
+    pid=$!
+    until_true 30 grep -q 'Forwarding from 127' "$work/forward" || return 1
+    port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$work/forward" | head -n 1)
+    url=http://127.0.0.1:$port
+    docker run --rm --network host --entrypoint commerce-client "$image" \
+        order --url "$url" --sku TEE-M || rc=$?
+    kill "$pid"
+    wait "$pid" 2> /dev/null || true
+    return "$rc"
+}
+
+order_from_pod() {
+    client_pod by-name commerce-client order --sku TEE-M \
+        --url "http://shop-nginx-commerce.$namespace.svc:80"
+    until_true 120 phase_is by-name Succeeded || { k logs by-name; return 1; }
+}

@@ -1,0 +1,117 @@
+# What the parts of t/cluster/run share. Sourced, not run.
+
+n=0
+failures=0
+
+note() { printf '# %s\n' "$*"; }
+
+# check NAME COMMAND...: one line, as TAP has it
+check() {
+    local name=$1 output
+
+    shift
+    n=$((n + 1))
+
+    if output=$("$@" 2>&1); then
+        printf 'ok %d - %s\n' "$n" "$name"
+        return 0
+    fi
+
+    printf 'not ok %d - %s\n' "$n" "$name"
+    printf '%s\n' "$output" | tail -n 40 | sed 's/^/#   /'
+    failures=$((failures + 1))
+    return 1
+}
+
+# until_true SECONDS COMMAND...: polls
+until_true() {
+    local end=$((SECONDS + $1))
+
+    shift
+    while ! "$@" > /dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { "$@"; return 1; }
+        sleep 0.5
+    done
+}
+
+is() {
+    [ "$1" = "$2" ] || { printf 'got "%s", expected "%s"\n' "$1" "$2"; return 1; }
+}
+
+k() { kubectl -n "$namespace" "$@"; }
+
+# A namespace of the test's own, where only restricted pods are admitted.
+new_namespace() {
+    namespace=commerce-test-$$-$1
+    namespaces+=("$namespace")
+    kubectl create namespace "$namespace" > /dev/null
+    kubectl label namespace "$namespace" \
+        pod-security.kubernetes.io/enforce=restricted > /dev/null
+}
+
+# psql in the bundled database
+sql() {
+    k exec statefulset/shop-nginx-commerce-postgresql -- \
+        sh -c 'exec psql -XAtq -U "${POSTGRES_USER:-postgres}" -d "${POSTGRES_DB:-shop}" -c "$1"' sql "$1"
+}
+
+admin() { k exec deploy/shop-nginx-commerce -c engine -- /etc/nginx-commerce/admin "$@"; }
+
+pods() {
+    k get pods -l "app.kubernetes.io/component=engine" \
+        --field-selector=status.phase=Running \
+        -o jsonpath='{range .items[?(@.status.containerStatuses[0].ready==true)]}{.metadata.name}{"\n"}{end}'
+}
+
+pod_count() { pods | grep -c . || true; }
+
+# A pod of the image, as restricted as all others, with t/cluster's files.
+client_pod() {
+    local name=$1 command
+
+    shift
+    command=$(perl -MJSON::PP -e 'print encode_json(\@ARGV)' -- "$@")
+    k apply -f - > /dev/null << END
+apiVersion: v1
+kind: Pod
+metadata: {name: $name, labels: {test: client}}
+spec:
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  securityContext:
+    {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
+  volumes: [{name: test, configMap: {name: cluster-test}}]
+  containers:
+    - name: client
+      image: $image
+      imagePullPolicy: IfNotPresent
+      command: $command
+      volumeMounts: [{name: test, mountPath: /test}]
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+END
+}
+
+# load_start NAME; load_stop NAME prints the last line
+load_start() {
+    client_pod "$1" perl /test/load shop-nginx-commerce 80 4 TEE-M
+    k wait pod "$1" --for=condition=Ready --timeout=120s > /dev/null
+}
+
+load_stop() {
+    k exec "$1" -- perl -e 'kill TERM => 1'
+    until_true 60 phase_is "$1" Succeeded > /dev/null
+    k logs "$1" | tail -n 20
+}
+
+phase_is() { is "$(k get pod "$1" -o 'jsonpath={.status.phase}')" "$2"; }
+
+explain() {
+    note "namespace $namespace"
+    k get pods -o wide 2>&1 | sed 's/^/#   /'
+    k get events --sort-by=.lastTimestamp 2>&1 | tail -n 15 | sed 's/^/#   /'
+    k logs -l app.kubernetes.io/component=engine -c engine --tail=15 2>&1 \
+        | sed 's/^/#   /'
+}
