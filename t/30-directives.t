@@ -419,6 +419,16 @@ subtest 'commerce_lease_idle: what nobody buys goes back' => sub {
     ok((wait_until { $t->stock('tea')->{leased} == 0 } 15),
        'and go back when idle');
     is($t->stock('tea')->{free}, 999, 'all but the one that was sold');
+
+    # all of them were leased, and none was free
+    $t->product('rare', stock => 20);
+    $t->order({ rare => 1 });
+    ok((wait_until { $t->stock('rare')->{leased} == 0 } 15),
+       'few units go back too');
+    ok((wait_until {
+        $t->get('/v1/products/rare')->{json}{variants}[0]{availability}
+            eq 'in_stock'
+    } 5), 'and are not taken for sold out');
     is($t->order({ tea => 1 })->{status}, 201, 'the next order is served');
     $t->finish(more => 1);
 };

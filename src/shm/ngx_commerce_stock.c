@@ -322,6 +322,29 @@ ngx_commerce_stock_set_free(ngx_commerce_zone_t *zone,
 }
 
 
+void
+ngx_commerce_stock_returned(ngx_commerce_zone_t *zone,
+    const commerce_uuid_t *id, uint32_t units)
+{
+    int64_t               free, own;
+    ngx_commerce_slot_t  *slot;
+
+    ngx_commerce_zone_lock(zone);
+
+    slot = ngx_commerce_variants_slot(&zone->sh->variants, id);
+
+    if (slot) {
+        free = (int64_t) ngx_commerce_load(&slot->free) + units;
+        own = ngx_commerce_load(&slot->own) - (int64_t) units;
+
+        ngx_commerce_store(&slot->free, (int32_t) ngx_min(free, INT32_MAX));
+        ngx_commerce_store(&slot->own, ngx_max(own, 0));
+    }
+
+    ngx_commerce_zone_unlock(zone);
+}
+
+
 ngx_int_t
 ngx_commerce_stock_availability(ngx_commerce_zone_t *zone,
     const commerce_uuid_t *id, uint32_t low,

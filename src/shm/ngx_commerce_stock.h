@@ -251,6 +251,10 @@ void ngx_commerce_stock_news(ngx_commerce_zone_t *zone,
 void ngx_commerce_stock_set_free(ngx_commerce_zone_t *zone,
     const commerce_uuid_t *id, int32_t free);
 
+/* Units of own leases are the database's again. */
+void ngx_commerce_stock_returned(ngx_commerce_zone_t *zone,
+    const commerce_uuid_t *id, uint32_t units);
+
 typedef enum {
     NGX_COMMERCE_SOLD_OUT = 0,
     NGX_COMMERCE_LOW_STOCK,

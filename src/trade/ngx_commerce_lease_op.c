@@ -184,6 +184,7 @@ ngx_commerce_lease_answered(ngx_commerce_lease_t *lease)
 
         ngx_commerce_count(zone, NGX_COMMERCE_C_LEASES_RETURNED,
                            ret->hold.units);
+        ngx_commerce_stock_returned(zone, &ret->variant, ret->hold.units);
         ngx_commerce_return_free(lease, ret, NGX_OK);
     }
 
