@@ -34,7 +34,8 @@
 #define NGX_COMMERCE_CART_SETTINGS                                            \
     NGX_COMMERCE_WRITE_SETTINGS ",synchronous_commit=off"
 #define NGX_COMMERCE_READ_SETTINGS                                            \
-    "jit=off,statement_timeout=5s,default_transaction_read_only=on"
+    "enable_seqscan=off,jit=off,statement_timeout=5s,"                        \
+    "default_transaction_read_only=on"
 
 
 static int64_t ngx_commerce_trade_master(void *data);
