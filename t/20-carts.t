@@ -518,15 +518,20 @@ for (
 # one whose time is over
 
 my $late = cart();
-add($late, 'tea', 1);
+$key = $t->key;
+add($late, 'tea', 1, 'Idempotency-Key' => $key);
 $t->sql('UPDATE commerce.cart SET expires_at = now() - interval'
       . " '1 second' WHERE id = '$late->{id}'");
 is_problem(show($late), 404, 'not_found', 'an expired cart is not there');
 is_problem(add($late, 'tea', 1), 404, 'not_found', 'not for writes either');
+is_problem(add($late, 'tea', 1, 'Idempotency-Key' => $key), 404, 'not_found',
+           'nor for one that was done before');
 ok((wait_until {
     $t->sql("SELECT count(*) FROM commerce.cart WHERE id = '$late->{id}'")
         == 0
 } 15), 'and swept');
+is_problem(add($late, 'tea', 1, 'Idempotency-Key' => $key), 404, 'not_found',
+           'a key outlives its cart');
 is($t->sql('SELECT count(*) FROM commerce.cart_line'
          . " WHERE cart_id = '$late->{id}'"), 0, 'with its lines');
 is(lines(show($kept)), 'tea 2, cup 1', 'no other is');

@@ -297,8 +297,16 @@ ngx_commerce_cart_written(ngx_commerce_cart_op_t *op)
         return;
     }
 
-    if (op->failed || !op->found) {
+    if (op->failed) {
         ngx_commerce_refuse(call, COMMERCE_OUTCOME_UNKNOWN, NULL);
+        return;
+    }
+
+    /* a key outlives its cart */
+
+    if (!op->found || op->cart.state == NGX_COMMERCE_CART_EXPIRED) {
+        call->replayed = 0;
+        ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
         return;
     }
 
