@@ -16,8 +16,7 @@
  * Row n = 0: the time of the transaction and of expiry.  Other rows are
  * refused orders: 1 instance not live, 2 a line without its lease, 3 a
  * variant's version has moved, 4 the key exists; of the whole form also
- * 5 another version of the cart, 6 the same or the coupon is used up, 7 other
- * rules.
+ * 5 another version of the cart, 6 the coupon cannot be used, 7 other rules.
  */
 #define ngx_commerce_sql_checkout(more_params, more_names, more_lines,        \
     more_line_names, allowed, columns, line_columns, refused)                 \
@@ -68,6 +67,11 @@
     "(" o ".cart_id IS NULL OR (SELECT c.order_id = " o ".id "                \
     "FROM commerce.cart c WHERE c.id = " o ".cart_id) IS TRUE)"
 
+/* of a cart that another run has claimed, or a client has written to */
+#define ngx_commerce_sql_cart_moved(o)                                        \
+    "(" o ".cart_id IS NOT NULL AND (SELECT c.version = " o ".cart_version "   \
+    "FROM commerce.cart c WHERE c.id = " o ".cart_id) IS NOT TRUE)"
+
 #define ngx_commerce_sql_coupon_used(o)                                       \
     "(" o ".coupon_id IS NULL OR (SELECT true FROM commerce.coupon_use x "    \
     "WHERE x.order_id = " o ".id) IS TRUE)"
@@ -87,13 +91,13 @@ const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
      * Also per order $19 discount, $20 tax, $21 tax that prices contain,
      * $22 shipping, $23 customer, $24 cart, $25 coupon, $26 its code,
      * $27 version of the rules (0: none was used); per line $28 discount,
-     * $29 tax, $30 tax contained
+     * $29 tax, $30 tax contained; per order $31 version of the cart
      */
     { "checkout_whole", ngx_commerce_sql_checkout(
         ", $19::int8[], $20::int8[], $21::int8[], $22::int8[], $23::uuid[], "
-        "$24::uuid[], $25::uuid[], $26::text[], $27::int8[]",
+        "$24::uuid[], $25::uuid[], $26::text[], $27::int8[], $31::int4[]",
         ", discount, tax, tax_included, shipping, customer_id, cart_id, "
-        "coupon_id, coupon_code, rules",
+        "coupon_id, coupon_code, rules, cart_version",
         ", $28::int8[], $29::int8[], $30::bool[]",
         ", discount, tax, tax_included",
         " AND " ngx_commerce_sql_cart_claimed("o")
@@ -102,7 +106,8 @@ const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
         ", discount, tax, tax_included, shipping, customer_id, cart_id, "
         "coupon_code",
         ", discount, tax, tax_included",
-        "WHEN NOT " ngx_commerce_sql_coupon_used("u") " THEN 6 "
+        "WHEN NOT " ngx_commerce_sql_coupon_used("u") " THEN CASE "
+        "WHEN " ngx_commerce_sql_cart_moved("u") " THEN 5 ELSE 6 END "
         "WHEN NOT " ngx_commerce_sql_cart_claimed("u") " THEN 5 "
         "WHEN NOT " ngx_commerce_sql_rules_stand("u") " THEN 7 ") },
 

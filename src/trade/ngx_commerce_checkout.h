@@ -26,7 +26,7 @@ typedef enum {
     NGX_COMMERCE_STALE,             /* a variant's version has moved */
     NGX_COMMERCE_KEY_EXISTS,
     NGX_COMMERCE_CART_MOVED,        /* another version, or ordered already */
-    NGX_COMMERCE_COUPON_REFUSED,    /* or its cart has moved */
+    NGX_COMMERCE_COUPON_REFUSED,    /* its cart has not moved */
     NGX_COMMERCE_RULES_MOVED        /* other tax rates or shipping prices */
 } ngx_commerce_verdict_e;
 

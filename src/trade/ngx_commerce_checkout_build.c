@@ -38,6 +38,8 @@ enum {
     NGX_COMMERCE_CO_LINE_DISCOUNT,
     NGX_COMMERCE_CO_LINE_TAX,
     NGX_COMMERCE_CO_LINE_TAX_INCLUDED,
+
+    NGX_COMMERCE_CO_CART_VERSION,
     NGX_COMMERCE_CO_WHOLE
 };
 
@@ -110,6 +112,8 @@ static const ngx_commerce_checkout_array_t
     { NGX_COMMERCE_PG_INT8, 1 },
     { NGX_COMMERCE_PG_INT8, 1 },
     { NGX_COMMERCE_PG_BOOL, 1 },
+
+    { NGX_COMMERCE_PG_INT4, 0 },
 };
 
 
@@ -265,6 +269,8 @@ ngx_commerce_checkout_push_whole(ngx_commerce_pg_array_t *a,
     }
 
     ngx_commerce_pg_push_int8(&a[NGX_COMMERCE_CO_RULES], co->quote.rules);
+    ngx_commerce_pg_push_int4(&a[NGX_COMMERCE_CO_CART_VERSION],
+                              cart ? cart->version : 0);
 }
 
 
