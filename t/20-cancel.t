@@ -1,6 +1,7 @@
 # Orders that end without money: cancelled by their owner or staff, or expired.
 
 use Commerce::Test;
+use Commerce::Test::Client;
 
 my $t = Commerce::Test->new(workers => 2)->start;
 
@@ -166,6 +167,35 @@ like(events($other), qr/^2\|cancelled\|cancelled\|key:test$/m,
      'the event names the key');
 is_problem($t->admin('POST', $path, undef), 409, 'illegal_transition',
            'once');
+
+# the same key by way of two instances, while the order's row is locked
+
+my $second = $t->instance(workers => 1);
+$second->start;
+
+$order = $t->order({ tea => 1 })->{json};
+$key = $t->key;
+
+my $lock = $t->session;
+$lock->query("BEGIN; SELECT FROM commerce.orders WHERE id = '$order->{id}'"
+             . ' FOR UPDATE');
+
+my @clients = map { $_->client } $t->nginx, $second;
+$_->send_raw(Commerce::Test::Client::render('POST',
+    "/v1/orders/$order->{id}/cancel", undef, 'Idempotency-Key' => $key,
+    'X-Order-Token' => $order->{token})) for @clients;
+ok((wait_until {
+    $t->sql('SELECT count(*) FROM pg_stat_activity WHERE datname ='
+            . " current_database() AND wait_event_type = 'Lock'") == 2;
+}), 'both wait');
+$lock->query('ROLLBACK');
+$lock->close;
+
+my @both = map { $_->read_response } @clients;
+is(join(' ', sort map { $_->{headers}{'idempotent-replayed'} // 'first' }
+             grep { $_->{status} == 200 } @both), 'first true',
+   'one cancels, the other is its replay')
+    or diag(join "\n", map { $_->{body} } @both);
 
 # 19: one was paid
 is_deeply([ units('tea') ], [ 19, 0, 1 ], 'all other tea is free');

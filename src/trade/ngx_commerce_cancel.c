@@ -20,6 +20,7 @@ typedef struct {
     unsigned                     cancelled:1;
     unsigned                     keyed:1;
     unsigned                     seen:1;
+    unsigned                     again:1;
 } ngx_commerce_cancel_t;
 
 
@@ -218,6 +219,15 @@ ngx_commerce_cancel_done(ngx_commerce_pg_op_t *op,
 
         call->replayed = 1;
         ngx_commerce_order_show(call, &cancel->id, 200);
+        return;
+    }
+
+    /* perhaps by this very key, in a run that this one's snapshot does not
+       have: it waited for the order's row */
+
+    if (!cancel->cancelled && cancel->keyed && !cancel->again) {
+        cancel->again = 1;
+        ngx_commerce_call_write(call, &cancel->op);
         return;
     }
 
