@@ -250,6 +250,15 @@ is_problem($r, 409, 'conflict', 'not twice, whatever the case');
 is(checkout(cart({ tea => 1 }, 'ONCE-EACH'), { email => 'bob@example.com' })
      ->{status}, 201, 'another one may');
 
+my $renamed = cart({ tea => 1 }, 'TEN');
+$t->sql("UPDATE commerce.coupon SET code = 'TENTH' WHERE code = 'TEN'");
+$r = checkout($renamed, undef);
+is_problem($r, 409, 'conflict', 'a coupon that is gone is not left out');
+is($r->{json}{errors}[0]{code}, 'unknown_coupon', 'its buyer is told');
+on_cart('DELETE', $renamed, '/coupon');
+is(checkout($renamed, undef)->{json}{total}, 1000, 'who takes it out');
+$t->sql("UPDATE commerce.coupon SET code = 'TEN' WHERE code = 'TENTH'");
+
 # rules that change between two orders, on whatever worker
 
 $t->sql('DELETE FROM commerce.tax_rate');

@@ -268,11 +268,13 @@ ngx_commerce_checkout_coupon(ngx_commerce_checkout_t *co)
 {
     const char  *reason;
 
-    if (co->quote.coupon == NULL) {
+    if (co->quote.coupon == NULL
+        && (co->cart == NULL || co->cart->cart.code.len == 0))
+    {
         return NGX_OK;
     }
 
-    reason = co->quote.coupon_reason;
+    reason = co->quote.coupon ? co->quote.coupon_reason : "unknown_coupon";
 
     /* refused by the statement, and neither it nor the cart has moved: the
        uses are gone, perhaps only those of this customer */
