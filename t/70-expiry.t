@@ -4,7 +4,7 @@ use Commerce::Test;
 use Time::HiRes qw(time);
 
 my $hold = 600;         # orders are due when due() says so
-my $patience = 10;      # seconds: on a quiet machine all are back within 2
+my $patience = 10;      # seconds, where the machine may be busy
 
 my $t = Commerce::Test->new(workers => 2, directives => {
     commerce_hold_time => "${hold}s", commerce_lease_ttl => '5s',
@@ -115,30 +115,38 @@ SQL
 my $load = load();
 
 
-# 1,000 unpaid orders, one of the last units each
+# 1,000 unpaid orders, one of the last units each.  Other work on the machine
+# may make a round late, not each of three.
 
-$t->product('seat', stock => 1000);
-my $start = time;
-my @answers = $t->race(32, requests(1000, seat => 1), 60);
+my @late;
 
-is(scalar(grep { $_->{status} == 201 } @answers), 1000, '1,000 orders');
-note(sprintf 'in %.2f s', time - $start);
-is(units('seat'), '0 1000', 'hold all units');
-is_problem($t->order({ seat => 1 }), 409, 'out_of_stock', 'there is none');
+for my $sku (map { "seat-$_" } 1 .. 3) {
+    $t->product($sku, stock => 1000);
 
-due('seat');
-my $worst = worst('seat');
-cmp_ok($worst, '<', $patience,
-       'leaked holds: all are back soon after their deadline');
-note("the latest after $worst s");
-is(units('seat'), '1000 0', 'each unit is free again');
-ok((wait_until { $t->order({ seat => 1000 })->{status} == 201 } $patience),
-   'and can be sold at once');
-is($t->sql(<<'SQL'), '1000|1000', 'an event tells of each');
+    my $start = time;
+    my @answers = $t->race(32, requests(1000, $sku => 1), 60);
+
+    is(scalar(grep { $_->{status} == 201 } @answers), 1000, '1,000 orders');
+    note(sprintf 'in %.2f s', time - $start);
+    is(units($sku), '0 1000', 'hold all units');
+    is_problem($t->order({ $sku => 1 }), 409, 'out_of_stock', 'none is left');
+
+    due($sku);
+    push @late, worst($sku);
+    is(units($sku), '1000 0', 'each unit is free again');
+    ok((wait_until { $t->order({ $sku => 1000 })->{status} == 201 } $patience),
+       'and can be sold');
+    is($t->sql(<<"SQL"), '1000|1000', 'an event tells of each');
 SELECT count(*), count(DISTINCT e.order_id) FROM commerce.order_event e
-JOIN commerce.order_line l USING (order_id) WHERE l.sku = 'seat'
+JOIN commerce.order_line l USING (order_id) WHERE l.sku = '$sku'
 AND (e.seq, e.type, e.state, e.actor) = (2, 'expired', 'expired', 'system')
 SQL
+    last if $late[-1] < 2;
+}
+
+cmp_ok($late[-1], '<', 2,
+       'leaked holds: all are back within 2 s of their deadline');
+note("the latest after @late s");
 is($t->sql('SELECT * FROM commerce.stock_audit'), '', 'the audit is empty');
 cmp_ok($t->metrics->{commerce_orders_expired_total}, '>=', 1000,
        'the metric counts them');
@@ -148,7 +156,7 @@ cmp_ok($t->metrics->{commerce_orders_expired_total}, '>=', 1000,
 
 $t->product("part-$_", stock => 100) for 1 .. 5;
 srand 11;
-@answers = $t->race(16, [ map {
+my @answers = $t->race(16, [ map {
     my @parts = sort { rand() <=> 0.5 } 1 .. 5;
 
     [ $t->order_request({ map { ("part-$_" => 1) } @parts[0 .. 2] }) ]
