@@ -395,8 +395,10 @@ is($r->{json}{version}, 3, 'is a write');
 is_error(on($full, 'PUT', '/email', { email => 'ann' }), '/email',
          'invalid_value', 'what is none');
 is_error(on($full, 'PUT', '/email', {}), '/email', 'required', 'nothing');
-ok(!exists on($full, 'PUT', '/email', { email => undef })->{json}{email},
-   'null takes it back');
+$r = on($full, 'PUT', '/email', { email => undef });
+is($r->{status}, 200, 'null takes it back') or diag($r->{body});
+ok(!exists $r->{json}{email}, 'and it is gone');
+is($r->{json}{version}, 4, 'by a write');
 
 
 # address and shipping method: 998 for the tea, 7.00 for the parcel, 8.25 %

@@ -38,8 +38,7 @@ static void ngx_commerce_cart_rules(ngx_commerce_rules_wait_t *wait,
 
 static const commerce_json_field_t  ngx_commerce_cart_email_fields[] = {
 
-    { "email", COMMERCE_JSON_STRING,
-      COMMERCE_JSON_REQUIRED|COMMERCE_JSON_NULLABLE,
+    { "email", COMMERCE_JSON_STRING, COMMERCE_JSON_NULLABLE,
       offsetof(ngx_commerce_cart_email_t, email), 3, 254 },
     { NULL, COMMERCE_JSON_NULL, 0, 0, 0, 0 }
 };
@@ -78,6 +77,13 @@ ngx_commerce_cart_email_put(ngx_commerce_call_t *call)
         != COMMERCE_OK)
     {
         ngx_commerce_call_invalid(call, errors);
+        return;
+    }
+
+    /* to the fields null is as good as nothing */
+
+    if (commerce_json_member(call->json, "email") == NULL) {
+        ngx_commerce_cart_invalid(op, "email", "required", "is required");
         return;
     }
 
