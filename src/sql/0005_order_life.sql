@@ -431,8 +431,10 @@ BEGIN
 
     SELECT o.total - sum(u.cost) - (SELECT coalesce(sum(x.shipping), 0)
                FROM commerce.refund x WHERE x.order_id = which),
+           -- what is refused below for its units must not overflow here
            coalesce(sum(commerce.price_portion(u.cost, u.quantity,
-               u.refunded, a.units)) FILTER (WHERE a.units IS NOT NULL), 0)
+               u.refunded, least(a.units, u.quantity - u.refunded)))
+               FILTER (WHERE a.units IS NOT NULL), 0)
     INTO postage_left, cost
     FROM commerce.order_units(which) u
     LEFT JOIN unnest(numbers, units) a(line_no, units)
