@@ -41,8 +41,10 @@
     "WHERE coupon_code IS NOT NULL HAVING count(*) > 0), "                    \
     "back AS MATERIALIZED ("                                                  \
     "SELECT l.variant_id, x.location_id, sum(l.quantity) AS units "           \
-    "FROM " orders " JOIN commerce.order_line l ON l.order_id = " orders      \
-    ".id JOIN commerce.lease x ON x.id = l.lease_id "                         \
+    "FROM " orders ", LATERAL (SELECT l.variant_id, l.lease_id, l.quantity "  \
+    "FROM commerce.order_line l WHERE l.order_id = " orders ".id OFFSET 0) "  \
+    "l, LATERAL (SELECT x.location_id FROM commerce.lease x "                 \
+    "WHERE x.id = l.lease_id OFFSET 0) x "                                    \
     "WHERE (SELECT count(n) FROM coupons) >= 0 GROUP BY 1, 2), "
 
 

@@ -262,7 +262,8 @@ ngx_commerce_background_pool(ngx_commerce_background_t *bg,
     purpose.max_queue = 64;
     purpose.statements = statements;
     purpose.nstatements = n;
-    purpose.settings = "jit=off,lock_timeout=2s,statement_timeout=30s";
+    purpose.settings = "enable_seqscan=off,jit=off,lock_timeout=2s,"
+                       "statement_timeout=30s";
     purpose.data = bg;
 
     if (listen) {
