@@ -13,6 +13,23 @@
 
 #define NGX_COMMERCE_SQL_ENTRY(n)  [n - NGX_COMMERCE_SQL_CARTS]
 
+/* "k" has the carts' numbers (n) and ids */
+#define NGX_COMMERCE_SQL_CARTS_OF(k, code)                                    \
+    "SELECT k.n::int4, t.id, t.state, t.expires_at <= now(), t.version, "     \
+        "t.currency, t.customer_id, t.email, t.delivery::text, "              \
+        "upper(t.delivery #>> '{address,country}'), "                         \
+        "t.delivery #>> '{address,region}', t.delivery->>'method', "          \
+        "t.order_id, t.created_at, t.expires_at, t.coupon_code, coupon.* "    \
+    "FROM " k ", "                                                            \
+    "LATERAL (SELECT * FROM commerce.cart t WHERE t.id = k.id OFFSET 0) t "   \
+    NGX_COMMERCE_SQL_COUPON(code, "t.currency")
+
+#define NGX_COMMERCE_SQL_LINES_OF(k)                                          \
+    "SELECT k.n::int4, l.* FROM " k ", "                                      \
+    "LATERAL (SELECT variant_id, quantity, seen_price "                       \
+        "FROM commerce.cart_line WHERE cart_id = k.id "                       \
+        "ORDER BY position, variant_id OFFSET 0) l"
+
 
 const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
     NGX_COMMERCE_SQL_CARTS_END - NGX_COMMERCE_SQL_CARTS] =
@@ -128,28 +145,31 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_cart[
         "SELECT n::int4, code FROM w WHERE code <> 0"
     },
 
-    /* $1 ids, $2 codes of coupons to look at instead of the carts' or NULL */
+    /* $1 ids */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART) = {
         "cart",
-        "SELECT k.n::int4, t.id, t.state, t.expires_at <= now(), t.version, "
-            "t.currency, t.customer_id, t.email, t.delivery::text, "
-            "upper(t.delivery #>> '{address,country}'), "
-            "t.delivery #>> '{address,region}', t.delivery->>'method', "
-            "t.order_id, t.created_at, t.expires_at, t.coupon_code, coupon.* "
-        "FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY k(id, code, n), "
-        "LATERAL (SELECT * FROM commerce.cart t WHERE t.id = k.id OFFSET 0) t "
-        NGX_COMMERCE_SQL_COUPON("coalesce(k.code, t.coupon_code)",
-                                "t.currency")
+        NGX_COMMERCE_SQL_CARTS_OF(
+            "unnest($1::uuid[]) WITH ORDINALITY k(id, n)", "t.coupon_code")
     },
 
-    /* $1 ids */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_LINES) = {
         "cart_lines",
-        "SELECT k.n::int4, l.* "
-        "FROM unnest($1::uuid[]) WITH ORDINALITY k(id, n), "
-        "LATERAL (SELECT variant_id, quantity, seen_price "
-            "FROM commerce.cart_line WHERE cart_id = k.id "
-            "ORDER BY position, variant_id OFFSET 0) l"
+        NGX_COMMERCE_SQL_LINES_OF(
+            "unnest($1::uuid[]) WITH ORDINALITY k(id, n)")
+    },
+
+    /* $1 id, $2 code of a coupon to look at instead of the cart's or NULL;
+       no array, whose length a plan would have to guess, and be made anew
+       each time */
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_ONE) = {
+        "cart_one",
+        NGX_COMMERCE_SQL_CARTS_OF("(VALUES (1, $1::uuid)) k(n, id)",
+                                  "coalesce($2::text, t.coupon_code)")
+    },
+
+    NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_CART_ONE_LINES) = {
+        "cart_one_lines",
+        NGX_COMMERCE_SQL_LINES_OF("(VALUES (1, $1::uuid)) k(n, id)")
     },
 
     /* $1 how many at most; what is locked is in use: later */

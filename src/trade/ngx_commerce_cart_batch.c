@@ -383,7 +383,7 @@ ngx_commerce_cart_batch_read(ngx_commerce_pg_batch_t *batch)
 
     b = batch->data;
 
-    q = ngx_commerce_pg_query(&batch->op, NGX_COMMERCE_SQL_CART, 2);
+    q = ngx_commerce_pg_query(&batch->op, NGX_COMMERCE_SQL_CART, 1);
 
     if (ngx_commerce_cart_batch_ids(batch, q, 0) != NGX_OK) {
         return NGX_ERROR;

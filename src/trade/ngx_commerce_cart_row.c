@@ -152,7 +152,6 @@ ngx_commerce_cart_read(ngx_commerce_cart_load_t *load)
 static ngx_int_t
 ngx_commerce_cart_build(ngx_commerce_pg_op_t *op, ngx_commerce_pg_conn_t *conn)
 {
-    ngx_commerce_pg_array_t    id, code;
     ngx_commerce_pg_query_t   *cart, *lines;
     ngx_commerce_cart_load_t  *load;
 
@@ -160,22 +159,18 @@ ngx_commerce_cart_build(ngx_commerce_pg_op_t *op, ngx_commerce_pg_conn_t *conn)
 
     load = op->data;
 
-    cart = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART, 2);
-    lines = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART_LINES, 1);
+    cart = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART_ONE, 2);
+    lines = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CART_ONE_LINES, 1);
 
     if (cart == NULL || lines == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_commerce_pg_array(&id, op->pool, NGX_COMMERCE_PG_UUID, 1);
-    ngx_commerce_pg_push_uuid(&id, &load->id);
-    ngx_commerce_pg_array_param(cart, 1, &id);
-    ngx_commerce_pg_array_param(lines, 1, &id);
+    ngx_commerce_pg_uuid(cart, 1, &load->id);
+    ngx_commerce_pg_uuid(lines, 1, &load->id);
 
     if (load->code.len) {
-        ngx_commerce_pg_array(&code, op->pool, NGX_COMMERCE_PG_TEXT, 1);
-        ngx_commerce_pg_push_text(&code, load->code.data, load->code.len);
-        ngx_commerce_pg_array_param(cart, 2, &code);
+        ngx_commerce_pg_text(cart, 2, load->code.data, load->code.len);
     }
 
     return cart->failed || lines->failed ? NGX_ERROR : NGX_OK;
