@@ -151,6 +151,22 @@ is_event($acme->send($t, $event), 'applied', '',
          'two providers may use one event id');
 
 
+# an intent decides the order
+
+$order = order();
+$r = pay($order);
+my $wrong = order();
+$got = $acme->send($t, paid($wrong, payment_id => $r->{json}{id}));
+is("$got->{json}{order_id} $got->{json}{order_state}", "$order->{id} paid",
+   'the order of the intent is paid');
+is(state_of($wrong), 'pending_payment', 'not the one that the event names');
+$event = $other->event('payment.succeeded', order_id => $wrong->{id},
+    payment_id => pay($wrong)->{json}{id}, amount => 499, currency => 'USD');
+$other->send($t, $event);
+is(payments($wrong), 'pending, succeeded',
+   'a provider has no say in the intents of another one');
+
+
 # it failed
 
 $order = order();
