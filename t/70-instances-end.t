@@ -80,7 +80,7 @@ subtest 'an instance that takes longer than the ttl to quit' => sub {
         ($worker) = grep { $_ != $leader } $two->workers;
         $slow = slow_client($two, $worker, $head);
         $slow && leader($t, $two) == $leader;
-    }), 'a slow client of a worker that does not lead')
+    } 60), 'a slow client of a worker that does not lead')
         or return $t->finish(more => 1);
 
     $two->signal('QUIT');

@@ -114,7 +114,7 @@ ok(exists $labels->{"$label.$_"}, "label $_")
 
 ($rc, my $abi) = in_image([], 'cat', "$share/nginx-abi");
 chomp $abi;
-like($abi, qr/^nginx-abi-\d/, 'the image knows the ABI of its nginx');
+like($abi, qr/^nginx-(?:abi-)?\d/, 'the image knows the ABI of its nginx');
 is($labels->{'org.nginx-commerce.nginx-abi'}, $abi, 'and the label names it');
 
 if (!$ready_made) {
