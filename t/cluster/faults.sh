@@ -3,8 +3,9 @@
 part_faults() {
     local pod
 
+    use_shop
     # every pod has sold something, so every pod holds units
-    load_start load-faults
+    load_start load-faults TEE-L 40
 
     pod=$(pods | head -n 1)
     check "a container is killed and comes back" kill_container "$pod"
@@ -13,17 +14,22 @@ part_faults() {
     check "a pod is deleted by force" \
         k delete pod "$pod" --grace-period=0 --force --wait=false
     check "another one takes its place" until_true 180 three_ready
-    load_stop load-faults > "$work/faults"
-    note "$(tail -n 1 "$work/faults"); requests on their way to what is killed fail"
+    load_stop load-faults "$work/faults"
+    note "requests on their way to what is killed may fail"
     check "what they held can be sold again within the ttl" \
         until_true 30 nobody_dead_holds
     check "the audit is empty" admin audit
 
     # the one that is left over hands its units back before it ends
+    load_start load-less TEE-L 40
+    check "three pods hold units" until_true 60 holders_are 3
     check "one pod less" helm_do upgrade shop "$chart" \
-        --set image.tag="${image#*:}" --set replicaCount=2 --wait --timeout 5m
-    check "its units are back before its ttl could tell" \
-        until_true 60 settled_itself
+        --set image.tag="${image#*:}" --set replicaCount=2 --timeout 5m
+    check "its units are back before it ends" back_before_its_end
+    check "it is gone" until_true 120 three_are_two
+    load_stop load-less "$work/less"
+    check "no request failed: $(tail -n 1 "$work/less")" \
+        none_failed "$work/less"
     check "and three again" helm_do upgrade shop "$chart" \
         --set image.tag="${image#*:}" --wait --timeout 5m
     check "the audit is empty" admin audit
@@ -57,7 +63,26 @@ nobody_dead_holds() {
         WHERE l.closed_at IS NULL AND h.instance_id IS NULL")" 0
 }
 
-settled_itself() {
-    is "$(sql "SELECT count(*) FROM commerce.instance WHERE state <> 'dead'")" 2 \
-        && nobody_dead_holds
+holders_are() {
+    is "$(sql "SELECT count(DISTINCT instance_id) FROM commerce.lease
+        WHERE closed_at IS NULL AND granted > returned")" "$1"
+}
+
+back_before_its_end() {
+    local pod
+
+    until_true 30 ending || return 1
+    pod=$(ending | head -n 1)
+    until_true 40 holders_are 2 || return 1
+    k get pod "$pod" -o name
+}
+
+ending() {
+    k get pods -l app.kubernetes.io/component=engine -o \
+        'jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name}{"\n"}{end}' \
+        | grep .
+}
+
+three_are_two() {
+    is "$(k get pods -l app.kubernetes.io/component=engine -o name | grep -c .)" 2
 }

@@ -2,13 +2,15 @@
 
 part_install() {
     new_namespace shop
+    shop=$namespace
     k create configmap cluster-test --from-file=t/cluster/load > /dev/null
 
     check "helm install with three replicas and the bundled database" \
         helm_do install shop "$chart" --set image.tag="${image#*:}" \
         --wait --timeout 10m || exit 1
     check "three pods are ready" is "$(pod_count)" 3
-    check "helm test: smoke and an order" helm_do test shop --timeout 5m
+    check "helm test: smoke and an order" \
+        helm test shop -n "$namespace" --timeout 5m
     check "an order from outside" order_from_outside
     check "an order from a pod by its DNS name" order_from_pod
     check "the audit is empty" admin audit

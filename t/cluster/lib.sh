@@ -49,10 +49,17 @@ new_namespace() {
         pod-security.kubernetes.io/enforce=restricted > /dev/null
 }
 
-# psql in the bundled database
+# The release of the parts install, rolling, faults and upgrade.
+use_shop() {
+    [ -n "${shop:-}" ] || part_install
+    namespace=$shop
+}
+
+# psql in the database of the namespace
 sql() {
-    k exec statefulset/shop-nginx-commerce-postgresql -- \
-        sh -c 'exec psql -XAtq -U "${POSTGRES_USER:-postgres}" -d "${POSTGRES_DB:-shop}" -c "$1"' sql "$1"
+    k exec "${database:-statefulset/shop-nginx-commerce-postgresql}" -- \
+        sh -c 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") exec psql -XAtq \
+            -h 127.0.0.1 -U postgres -d "$POSTGRES_DB" -c "$1"' sql "$1"
 }
 
 admin() { k exec deploy/shop-nginx-commerce -c engine -- /etc/nginx-commerce/admin "$@"; }
@@ -65,7 +72,7 @@ pods() {
 
 pod_count() { pods | grep -c . || true; }
 
-# A pod of the image, as restricted as all others, with t/cluster's files.
+# A pod of the image, as restricted as all others, with the ConfigMap cluster-test.
 client_pod() {
     local name=$1 command
 
@@ -94,17 +101,25 @@ spec:
 END
 }
 
-# load_start NAME; load_stop NAME prints the last line
+# load_start NAME SKU RATE; load_stop NAME FILE: the load's output, and its sums
+# as a note
 load_start() {
-    client_pod "$1" perl /test/load shop-nginx-commerce 80 4 TEE-M
-    k wait pod "$1" --for=condition=Ready --timeout=120s > /dev/null
+    client_pod "$1" perl /test/load shop-nginx-commerce 80 4 "$2" "$3"
+    until_true 180 load_runs "$1" || { k logs "$1"; return 1; }
 }
+
+load_runs() { k logs "$1" | grep -x running; }
 
 load_stop() {
     k exec "$1" -- perl -e 'kill TERM => 1'
     until_true 60 phase_is "$1" Succeeded > /dev/null
-    k logs "$1" | tail -n 20
+    k logs "$1" > "$2"
+    note "$1: $(tail -n 1 "$2")"
 }
+
+none_failed() { grep ' failed 0 ' "$1" || { head -n 20 "$1"; return 1; }; }
+
+orders_of() { sed -n 's/^sent .* orders \([0-9]*\) .*/\1/p' "$1"; }
 
 phase_is() { is "$(k get pod "$1" -o 'jsonpath={.status.phase}')" "$2"; }
 

@@ -3,8 +3,9 @@
 part_rolling() {
     local before
 
+    use_shop
     before=$(sql 'SELECT count(*) FROM commerce.orders')
-    load_start load-rolling
+    load_start load-rolling TEE-M 60
 
     check "a rolling update under load" helm_do upgrade shop "$chart" \
         --set image.tag="${next#*:}" --wait --timeout 10m
@@ -13,13 +14,12 @@ part_rolling() {
         helm rollback shop -n "$namespace" --wait --timeout 10m
     check "all pods have the old image again" all_have "$image"
 
-    load_stop load-rolling > "$work/rolling"
-    note "$(tail -n 1 "$work/rolling")"
-    check "no request failed" grep -q ' failed 0 ' "$work/rolling" \
-        || sed 's/^/#   /' "$work/rolling"
+    load_stop load-rolling "$work/rolling"
+    check "no request failed: $(tail -n 1 "$work/rolling")" \
+        none_failed "$work/rolling"
     check "every acknowledged order is there, and no other" is \
         "$(($(sql 'SELECT count(*) FROM commerce.orders') - before))" \
-        "$(sed -n 's/.* orders \([0-9]*\) .*/\1/p' "$work/rolling" | tail -n 1)"
+        "$(orders_of "$work/rolling")"
     check "the audit is empty" admin audit
 }
 

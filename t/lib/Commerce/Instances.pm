@@ -236,27 +236,38 @@ sub leader {
 }
 
 
-# The others stand still until it has accepted the connection.
+# The others stand still until it has accepted the connection; not for so long
+# that one of them would lose the lead.
 sub slow_client {
     my ($nginx, $worker, $head) = @_;
 
     my @others = grep { $_ != $worker } $nginx->workers;
+    my $slow;
 
-    kill 'STOP', @others;
+    for (1 .. 10) {
+        kill 'STOP', @others;
 
-    my $client = eval { $nginx->client };
-    my $slow = $client && wait_until {
-        owner($client->socket->peerport, $client->socket->sockport)
-            == $worker;
-    };
+        my $still = wait_until {
+            @others == grep { slurp("/proc/$_/stat") =~ /\) T / } @others;
+        } 0.5;
+        my $client = $still && $nginx->client;
 
-    kill 'CONT', @others;
+        $slow = $client && wait_until {
+            owner($client->socket->peerport, $client->socket->sockport)
+                == $worker;
+        } 0.5;
 
-    return unless $slow;
+        kill 'CONT', @others;
 
-    $client->send_raw($head);
+        if ($slow) {
+            $client->send_raw($head);
+            return $client;
+        }
 
-    return $client;
+        $client->close if $client;
+    }
+
+    return;
 }
 
 
