@@ -212,7 +212,9 @@ subtest 'the last units reach the one who wants them' => sub {
 subtest 'who has not been asked has not refused' => sub {
     my $relay = relay();
     my ($t, $two) = shops(1);
-    my $one = shop_behind($t, $relay);
+    my $one = shop_behind($t, $relay, directives => {
+        commerce_queue => '4096 timeout=10s',
+    });
 
     $t->product('lamp', stock => 40);
     order_at($t, $two, { lamp => 1 });
@@ -237,7 +239,7 @@ subtest 'a question is not lost in a refill' => sub {
         . "'" . $t->database . "' AND application_name LIKE '%/writes'"
         . " AND query LIKE '%pg_notify%'";
 
-    ok(best_of(4, sub {
+    ok(best_of(10, sub {
         my ($round) = @_;
 
         $t->product("lamp-$round", stock => 1_000);
@@ -269,7 +271,7 @@ subtest 'a restock is news everywhere' => sub {
     $t->product('lamp', stock => 1);
     order_at($t, $all[1], { lamp => 1 });
 
-    ok(best_of(4, sub {
+    ok(best_of(10, sub {
         order_at($t, $all[1], { lamp => 1 })->{status} == 409 or return;
 
         my $start = time;

@@ -134,6 +134,33 @@ sub measure {
 }
 
 
+# Each of the carts, once, when nobody adds any more; its log, and the result.
+sub checkout {
+    my ($self, $sql) = @_;
+
+    # chance leaves some without a line
+    my $empty = $sql->("SELECT count(*) FROM commerce.cart"
+                       . " WHERE lines = 0 AND state = 'open'");
+
+    $self->{quiet}->();
+
+    my $log = "$self->{dir}/checkout";
+    my $r = $self->{load}->run('checkout', c => $clients, n => $self->{n},
+                               log => $log,
+                               carts => "$self->{dir}/carts");
+
+    check('W2 checkout: every cart becomes an order',
+          $r->{ok} >= $self->{n} - $empty, join ' ', %{ $r->{status} });
+    note_figure('W2 checkout', 'rate', $r->{ok_rate});
+    note_figure('W2 checkout', $_, $r->{latency_ms}{$_}) for qw(p50 p99);
+    progress("W2 checkout of $self->{n} carts over $clients connections",
+             sprintf '%.0f orders/s, p99 %.2f ms', $r->{ok_rate},
+             $r->{latency_ms}{p99});
+
+    return ($log, $r);
+}
+
+
 # Every add was of one unit.
 sub judge {
     my ($self, $sql) = @_;
@@ -164,6 +191,9 @@ sub report {
          with_spread('W2', 'ok_rate', '%.0f') . ' /s', med('W2', 'p99'),
          med('W2', 'ok_rate') / med('peer add', 'rate'), $goal);
 
+    line("W2 POST /v1/carts/{id}/checkout, $clients clients",
+         with_spread('W2 checkout', 'rate', '%.0f') . ' /s',
+         med('W2 checkout', 'p99'));
     line("W2 one client, $_ lines: p50",
          with_spread("W2 $_", 'p50', '%.3f') . ' ms', med("W2 $_", 'p99'))
         for @sizes;

@@ -11,6 +11,7 @@
  *   pay     pays (provider "test") each order of --orders LOG
  *   script  POST the lines KEY TAB BODY of --script FILE to --path, started
  *           in their order
+ *   checkout  makes an order of each of the carts of --carts
  *   cart    adds one of ten SKUs of --skus to one of the carts of --carts
  *           FILE (ID TAB TOKEN), without a key
  *

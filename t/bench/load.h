@@ -39,7 +39,8 @@ typedef enum {
     LOAD_HOT,           /* the same, one SKU */
     LOAD_PAY,           /* POST .../payments for each line of a log */
     LOAD_SCRIPT,        /* POST of prepared bodies, in their order */
-    LOAD_CART           /* POST .../lines of carts from a file */
+    LOAD_CART,          /* POST .../lines of carts from a file */
+    LOAD_CHECKOUT       /* POST .../checkout of each of them, once */
 } load_mode_e;
 
 

@@ -82,7 +82,7 @@ load_mode(const char *name)
 {
     unsigned            i;
     static const char  *names[] = { "get", "order", "hot", "pay", "script",
-                                    "cart" };
+                                    "cart", "checkout" };
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(name, names[i]) == 0) {
@@ -244,7 +244,7 @@ load_check_options(load_conf_t *conf)
         || ((conf->mode == LOAD_ORDER || conf->mode == LOAD_HOT
              || conf->mode == LOAD_CART)
             && conf->skus.n == 0)
-        || (conf->mode == LOAD_CART && conf->carts.n == 0)
+        || (conf->mode >= LOAD_CART && conf->carts.n == 0)
         || (conf->mode == LOAD_PAY && conf->orders.n == 0)
         || (conf->mode == LOAD_SCRIPT && conf->script.n == 0))
     {

@@ -332,6 +332,25 @@ load_cart(load_conf_t *conf, load_request_t *request)
 }
 
 
+static void
+load_checkout(load_conf_t *conf, load_request_t *request, const char *line)
+{
+    char  path[LOAD_ID_MAX + 32], id[LOAD_ID_MAX], token[LOAD_TOKEN_MAX];
+
+    line = load_field(line, id, sizeof(id));
+    (void) load_field(line, token, sizeof(token));
+
+    snprintf(path, sizeof(path), "/v1/carts/%s/checkout", id);
+    snprintf(request->key, sizeof(request->key), "checkout-%s", id);
+
+    load_head(conf, &request->text, "POST ", path);
+    load_append_text(&request->text, "X-Cart-Token: ");
+    load_append_text(&request->text, token);
+    load_append_text(&request->text, "\r\n");
+    load_body(request, "{}", sizeof("{}") - 1);
+}
+
+
 /* The number at the end of a key that load_request_next() made. */
 
 static uint64_t
@@ -399,6 +418,14 @@ load_request_next(load_conf_t *conf, load_request_t *request)
 
     case LOAD_CART:
         load_cart(conf, request);
+        break;
+
+    case LOAD_CHECKOUT:
+        if (load_sent >= conf->carts.n) {
+            return 0;
+        }
+
+        load_checkout(conf, request, conf->carts.line[load_sent]);
         break;
 
     case LOAD_SCRIPT:
