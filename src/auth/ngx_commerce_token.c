@@ -17,6 +17,7 @@ static ngx_int_t ngx_commerce_secret_read(ngx_conf_t *cf, ngx_fd_t fd,
 static void ngx_commerce_secret_wipe(void *data);
 static ngx_int_t ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
     const commerce_uuid_t *id, u_char token[NGX_COMMERCE_TOKEN_LEN]);
+static EVP_MAC_CTX *ngx_commerce_hmac_create(void);
 
 
 ngx_int_t
@@ -250,43 +251,23 @@ ngx_commerce_token_hmac(ngx_str_t *key, const char *kind,
 }
 
 
-/*
- * One context per process, made at the first use and keyed at each: a fetch
- * costs more than the HMAC.
- */
-
 ngx_int_t
 ngx_commerce_hmac(u_char mac[NGX_COMMERCE_DIGEST_LEN], ngx_str_t *key,
     ngx_str_t *parts, ngx_uint_t n)
 {
     static EVP_MAC_CTX  *ctx;
 
-    size_t       len;
-    EVP_MAC     *hmac;
-    ngx_uint_t   i;
-    OSSL_PARAM   params[2];
+    size_t      len;
+    ngx_uint_t  i;
 
     if (ctx == NULL) {
-        hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-        if (hmac == NULL) {
-            return NGX_ERROR;
-        }
-
-        ctx = EVP_MAC_CTX_new(hmac);
-
-        /* the context has a reference of its own */
-        EVP_MAC_free(hmac);
-
+        ctx = ngx_commerce_hmac_create();
         if (ctx == NULL) {
             return NGX_ERROR;
         }
     }
 
-    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-                                                 (char *) "SHA256", 0);
-    params[1] = OSSL_PARAM_construct_end();
-
-    if (EVP_MAC_init(ctx, key->data, key->len, params) != 1) {
+    if (EVP_MAC_init(ctx, key->data, key->len, NULL) != 1) {
         return NGX_ERROR;
     }
 
@@ -305,6 +286,45 @@ ngx_commerce_hmac(u_char mac[NGX_COMMERCE_DIGEST_LEN], ngx_str_t *key,
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Once per process; it is keyed at each use.  To fetch the algorithms costs
+ * more than the HMAC: the digest is kept with the context, too.
+ */
+
+static EVP_MAC_CTX *
+ngx_commerce_hmac_create(void)
+{
+    EVP_MAC      *hmac;
+    OSSL_PARAM    params[2];
+    EVP_MAC_CTX  *ctx;
+
+    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    if (hmac == NULL) {
+        return NULL;
+    }
+
+    ctx = EVP_MAC_CTX_new(hmac);
+
+    /* the context has a reference of its own */
+    EVP_MAC_free(hmac);
+
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+                                                 (char *) "SHA256", 0);
+    params[1] = OSSL_PARAM_construct_end();
+
+    if (EVP_MAC_CTX_set_params(ctx, params) != 1) {
+        EVP_MAC_CTX_free(ctx);
+        return NULL;
+    }
+
+    return ctx;
 }
 
 
