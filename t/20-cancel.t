@@ -1,6 +1,7 @@
 # Orders that end without money: cancelled by their owner or staff, or expired.
 
 use Commerce::Test;
+use Commerce::Relay;
 use Commerce::Test::Client;
 
 my $t = Commerce::Test->new(workers => 2)->start;
@@ -245,6 +246,39 @@ SQL
     $t->quit;
     cmp_ok($read->() - $before, '<', 5000, 'a few rows for each');
     $t->finish(more => 1, audit => 0);
+};
+
+
+subtest 'a cancelled order that cannot be shown' => sub {
+    my $relay = Commerce::Relay->new(
+        to => Commerce::Test::Postgres->shared->port);
+    my $t = Commerce::Test->new(workers => 1, database_port => $relay->port,
+        directives => { commerce_queue => '64 timeout=500ms' })->start;
+
+    $t->product('tea', stock => 10);
+
+    my $order = $t->order({ tea => 1 })->{json};
+    my @token = ('X-Order-Token' => $order->{token});
+    my @cancel = ("/v1/orders/$order->{id}/cancel", undef, @token,
+                  'Idempotency-Key' => $t->key);
+
+    $relay->hole('reads');
+    $relay->cut('reads');
+
+    my $r = $t->post(@cancel);
+    is_problem($r, 503, 'outcome_unknown', 'nobody hears "nothing was done"');
+    is($t->sql('SELECT state FROM commerce.orders'), 'cancelled',
+       'for it was');
+    is_problem($t->get("/v1/orders/$order->{id}", @token), 503,
+               'unavailable', 'a look is no write');
+
+    $relay->pass;
+    $relay->cut('reads');
+    ok((wait_until { ($r = $t->post(@cancel))->{status} == 200 } 15),
+       'the same key again');
+    is($r->{headers}{'idempotent-replayed'}, 'true', 'is a replay');
+    is($r->{json}{state}, 'cancelled', 'of the cancelled order');
+    $t->finish(more => 1);
 };
 
 

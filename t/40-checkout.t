@@ -10,9 +10,11 @@ my $shared = Commerce::Test::Postgres->shared;
 
 
 sub with_relay {
+    my (%directives) = @_;
+
     my $relay = Commerce::Relay->new(to => $shared->port);
-    my $t = Commerce::Test->new(workers => 1,
-                                database_port => $relay->port)->start;
+    my $t = Commerce::Test->new(workers => 1, database_port => $relay->port,
+                                directives => \%directives)->start;
 
     $t->product('tea', price => 1000, stock => 1000);
     coupon($t, 'TEN');
@@ -192,6 +194,31 @@ subtest 'the connection is lost after the commit' => sub {
 };
 
 
+subtest 'an order that is found and cannot be shown' => sub {
+    my ($t, $relay) = with_relay(commerce_queue => '64 timeout=2s');
+
+    warm_up($t);
+
+    my $cart = cart($t);
+
+    $relay->mute('orders');
+    my $client = start_checkout($t, $cart);
+    ok((wait_until { orders($t) == 2 }), 'it is stored');
+    $relay->hole('reads');
+    $relay->cut('reads');
+    $relay->cut('orders')->pass('orders');
+    is_problem($client->read_response, 503, 'outcome_unknown',
+               'nobody hears "nothing was done"');
+
+    $relay->pass;
+    $relay->cut('reads');
+    is(checkout($t, $cart)->{headers}{'idempotent-replayed'}, 'true',
+       'the same key again is a replay');
+    is(orders($t), 2, 'of the one order');
+    $t->finish(more => 1);
+};
+
+
 subtest 'the connection is lost before the statements arrived' => sub {
     my ($t, $relay) = with_relay();
 
@@ -268,7 +295,8 @@ subtest 'the connection breaks at each statement of the transaction' => sub {
 
         ok((wait_until {
             $t->sql('SELECT count(*) FROM pg_stat_activity WHERE datname ='
-                . " current_database() AND wait_event_type = 'Lock'") > 0;
+                . " current_database() AND wait_event_type = 'Lock'"
+                . " AND application_name LIKE '%/orders'") > 0;
         }), "$name: the checkout waits");
         $relay->cut('orders');
         $session->close;

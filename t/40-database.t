@@ -8,6 +8,10 @@ use Commerce::Test::Host qw(slurp spew);
 my $shared = Commerce::Test::Postgres->shared;
 
 
+# where there is no answer, and the library's 10 s would be waited out
+my @soon = (commerce_queue => '4096 timeout=2s');
+
+
 sub with_relay {
     my (%options) = @_;
 
@@ -104,7 +108,7 @@ sub exactly_once {
 
 
 subtest 'no database at the start' => sub {
-    my ($t, $relay) = with_relay();
+    my ($t, $relay) = with_relay(directives => { @soon });
 
     $relay->refuse;
     $t->nginx->start(ready => 0);
@@ -137,7 +141,7 @@ subtest 'no database at the start' => sub {
 
 subtest 'a database without the schema' => sub {
     my $empty = "e_$$";
-    my $t = Commerce::Test->new(workers => 1);
+    my $t = Commerce::Test->new(workers => 1, directives => { @soon });
 
     $shared->query('postgres', "CREATE DATABASE $empty");
     $t->configure(directives => {
@@ -161,6 +165,7 @@ subtest 'a database that swallows everything' => sub {
     my ($t, $relay) = with_relay(directives => {
         commerce_database_timeout => '1s',
         commerce_database_connect_timeout => '1s',
+        @soon,
     });
 
     $t->start;
@@ -372,7 +377,8 @@ subtest 'one bad order in a batch fails alone' => sub {
     my @clients = (send_order($t, $t->key));
     wait_until {
         $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
-            . $t->database . "' AND wait_event_type = 'Lock'") > 0;
+            . $t->database . "' AND wait_event_type = 'Lock'"
+            . " AND application_name LIKE '%/orders'") > 0;
     };
 
     push @clients, map {
@@ -394,6 +400,44 @@ subtest 'one bad order in a batch fails alone' => sub {
     is($t->stock('tea')->{held}, 20, 'its units are back');
     conserved($t, 100);
     recovers($t, 'the next order is served');
+    $t->finish(more => 1);
+};
+
+
+subtest 'a lock that lasts, or a deadlock, is no defect' => sub {
+    my $t = Commerce::Test->new(workers => 1)->start;
+
+    $t->product('tea', stock => 100);
+
+    my $order = buy($t, $t->key)->{json};
+    my $key = $t->key;
+
+    $t->sql(<<'SQL');
+CREATE FUNCTION public.locked() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN RAISE 'locked' USING ERRCODE = TG_ARGV[0]; END $$
+SQL
+
+    for my $state ('55P03', '40P01') {
+        $t->sql('CREATE TRIGGER locked BEFORE INSERT OR UPDATE'
+              . ' ON commerce.orders'
+              . " FOR EACH ROW EXECUTE FUNCTION public.locked('$state')");
+
+        for ([ 'an order', buy($t, $key) ],
+             [ 'a cancel', $t->post("/v1/orders/$order->{id}/cancel", undef,
+                 'X-Order-Token' => $order->{token}) ])
+        {
+            my ($name, $r) = @$_;
+
+            is_problem($r, 503, 'unavailable', "$state: $name comes again");
+            ok($r->{headers}{'retry-after'}, "$state: with Retry-After");
+        }
+
+        is($t->stock('tea')->{held}, 1, "$state: nothing was done");
+        $t->sql('DROP TRIGGER locked ON commerce.orders');
+    }
+
+    is(buy($t, $key)->{status}, 201, 'the key is not used up');
+    conserved($t, 100);
     $t->finish(more => 1);
 };
 
@@ -436,7 +480,8 @@ subtest 'backends are terminated under load' => sub {
 
 
 subtest 'a server of its own: restart, read only, password' => sub {
-    my $t = Commerce::Test->new(workers => 2, own_postgres => 1)->start;
+    my $t = Commerce::Test->new(workers => 2, own_postgres => 1,
+                                directives => { @soon })->start;
     my $pg = $t->postgres;
 
     $t->product('tea', stock => 5000);

@@ -203,6 +203,45 @@ subtest 'a late payment whose answer is lost' => sub {
 };
 
 
+subtest 'a payment whose answer is lost, and no room to look it up' => sub {
+    my $relay = Commerce::Relay->new(to => $shared->port);
+    my $t = Commerce::Test->new(workers => 1, database_port => $relay->port,
+        directives => { commerce_queue => '2 timeout=30s' })->start;
+
+    $t->product('tea', price => 499, stock => 10);
+
+    my $order = order($t);
+    my @look = ('GET', "/v1/orders/$order->{id}", undef,
+                'X-Order-Token' => $order->{token});
+    my $key = $t->key;
+
+    $relay->mute('orders');
+    my $client = start_request($t, late_request($order, $key));
+    ok((wait_until { states($t, $order) eq 'paid succeeded' }),
+       'it is stored');
+    $relay->hole('reads');
+    $relay->cut('reads');
+
+    # two wait for a connection, the third finds no room
+
+    my @looks = map { start_request($t, \@look) } 1 .. 2;
+    ok((wait_until { $t->request(@look)->{status} == 503 }), 'nobody reads');
+    $relay->cut('orders')->pass('orders');
+    is_problem($client->read_response, 503, 'outcome_unknown',
+               'nobody hears "nothing was done"');
+
+    $relay->pass;
+    $relay->cut('reads');
+    is($_->read_response->{json}{state}, 'paid', 'then they read')
+        for @looks;
+
+    my $r = $t->request(@{ late_request($order, $key) });
+    is($r->{status}, 201, 'the same key again');
+    is($r->{headers}{'idempotent-replayed'}, 'true', 'is a replay');
+    $t->finish(more => 1);
+};
+
+
 subtest 'a locked order holds up its own events only' => sub {
     my $t = shop();
     my @orders = map { order($t) } 1 .. 6;

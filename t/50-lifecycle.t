@@ -31,8 +31,8 @@ sub start_orphan {
 
     run_command('sh', '-c', 'prefix=$1; shift; "$@" < /dev/null'
         . ' >> "$prefix/stderr.log" 2>&1 &'
-        . ' until [ -s "$prefix/nginx.pid" ]; do sleep 0.05; done', 'sh',
-        $prefix, $nginx->command);
+        . ' n=0; until [ -s "$prefix/nginx.pid" ] || [ $((n += 1)) -gt 600 ];'
+        . ' do sleep 0.05; done', 'sh', $prefix, $nginx->command);
 
     (wait_until {
         my $r = eval { $t->get('/readyz') };
@@ -215,7 +215,8 @@ subtest 'QUIT answers what is in flight and returns the leases' => sub {
             @{ requests($t, $t->key)->[0] })) for @clients;
         ok(wait_until {
             $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
-                . $t->database . "' AND wait_event_type = 'Lock'") > 0;
+                . $t->database . "' AND wait_event_type = 'Lock'"
+                . " AND application_name LIKE '%/orders'") > 0;
         }, 'orders are in flight');
 
         # a request that has not reached nginx when it ends is not answered
@@ -240,9 +241,10 @@ subtest 'QUIT answers what is in flight and returns the leases' => sub {
                  . ' WHERE closed_at IS NULL'), 0, 'no lease is open');
         is($t->sql('SELECT free FROM commerce.stock'), 9994,
            'all other units are free');
-        is($t->sql("SELECT count(*) FROM pg_stat_activity WHERE usename ="
-                 . " 'commerce' AND datname = '" . $t->database . "'"), 0,
-           'no connection is left');
+        ok((wait_until {
+            $t->sql("SELECT count(*) FROM pg_stat_activity WHERE usename ="
+                  . " 'commerce' AND datname = '" . $t->database . "'") == 0;
+        }), 'no connection is left');
         $t->finish(more => 1);
     }
 };
@@ -282,7 +284,8 @@ subtest 'kill -9 of a worker with units in hand' => sub {
 
     wait_until {
         $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
-            . $t->database . "' AND wait_event_type = 'Lock'") > 0;
+            . $t->database . "' AND wait_event_type = 'Lock'"
+            . " AND application_name LIKE '%/orders'") > 0;
     };
 
     my @workers = $t->workers;
@@ -435,6 +438,53 @@ subtest 'drain' => sub {
     is($t->client->request('GET', '/v1/products')->{headers}{connection},
        'close', 'clients are told not to come back on their connection');
     units($t, 10_000);
+    $t->finish(more => 1);
+};
+
+
+subtest 'leases that are used up are closed while it sells' => sub {
+    my $t = shop(workers => 1, directives => {
+        commerce_lease_block => 8, commerce_lease_low_water => 50,
+    });
+
+    is($t->order({ tea => 1 })->{status}, 201, 'sold') for 1 .. 60;
+    ok($t->sql('SELECT count(*) FROM commerce.lease') > 1,
+       'from several leases');
+    ok((wait_until {
+        $t->sql('SELECT count(*) FROM commerce.lease'
+                . ' WHERE closed_at IS NULL') == 1;
+    } 20), 'the last one is open') or diag($t->log);
+    units($t, 10_000);
+    $t->finish(more => 1);
+};
+
+
+subtest 'units that were granted to a worker that leaves are sold' => sub {
+    my $t = shop(workers => 1, directives => {
+        commerce_lease_block => 8, commerce_lease_low_water => 50,
+    });
+
+    $t->order({ tea => 1 });
+
+    my $lock = $t->session;
+    $lock->query('BEGIN; SELECT FROM commerce.stock FOR UPDATE');
+    is($t->order({ tea => 1 })->{status}, 201, 'sold') for 1 .. 6;
+    ok((wait_until {
+        $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
+            . $t->database . "' AND wait_event_type = 'Lock'"
+            . " AND application_name LIKE '%/leases'") > 0;
+    }), 'a stock-up is on its way');
+
+    $t->reload;
+    $lock->query('COMMIT');
+    $lock->close;
+    ok((wait_until { !$t->shutting_down } 40), 'the old worker ends');
+
+    my $stock = $t->stock('tea');
+    my $all = $stock->{free} + $stock->{leased};
+    is($all, 9993, 'every unit is accounted for');
+    is($t->order({ tea => $all })->{status}, 201, 'and can be sold');
+    is($t->sql($instances), 1, 'by the same instance');
     $t->finish(more => 1);
 };
 

@@ -376,7 +376,8 @@ for my $n (1 .. 5) {
 }
 wait_until {
     $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
-        . $t->database . "' AND wait_event_type = 'Lock'") > 0;
+        . $t->database . "' AND wait_event_type = 'Lock'"
+        . " AND application_name LIKE '%/orders'") > 0;
 };
 $_->close for @left;
 $t->get('/livez') for 1 .. 5;

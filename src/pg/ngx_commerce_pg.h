@@ -140,6 +140,9 @@ struct ngx_commerce_pg_conn_s {
                                                connections that live */
     int64_t                 tag;            /* the owner's; 0 after a connect
                                                and after a failed op */
+    ngx_uint_t              session;        /* another after each connect */
+    void                   *data;           /* the owner's; NULL at first, kept
+                                               when it connects again */
     /* ... the rest is private to the room: see ngx_commerce_pg_conn.h */
 };
 

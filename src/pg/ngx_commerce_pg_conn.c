@@ -177,6 +177,7 @@ ngx_commerce_pg_link_start(ngx_commerce_pg_link_t *link)
     pool = link->pool;
     link->attempts++;
     link->conn.tag = 0;
+    link->conn.session++;
 
     link->pg = ngx_commerce_pg_start(pool->server, &pool->purpose.name,
                                      pool->log, &err);

@@ -40,13 +40,22 @@
         "AND (" all " OR NOT v.archived) "                                    \
     NGX_COMMERCE_SQL_STOCK_ROW
 
-/* One direction of a page; the other one's filter is false at once. */
-#define NGX_COMMERCE_SQL_PAGE_SIDE(which, shown, than, border, order)         \
+/*
+ * One way to the products of a page, by id or by category and id.  Of the four
+ * ways three have a filter that is false at once: one plan serves all.
+ */
+#define NGX_COMMERCE_SQL_PAGE_WAY(which, shown, than, border, order)          \
     "(SELECT p.* FROM commerce.product p WHERE " which " AND " shown " "      \
         "AND p.id " than " coalesce($2::uuid, '" border "') "                 \
-        "AND ($3::text IS NULL OR p.category = $3::text) "                    \
         "AND ($4::text IS NULL OR p.title ILIKE $4::text) "                   \
         "ORDER BY p.id " order " LIMIT $1::integer)"
+
+#define NGX_COMMERCE_SQL_PAGE_WAYS(which, shown)                              \
+    NGX_COMMERCE_SQL_PAGE_WAY(which " AND NOT $5::boolean", shown, ">",       \
+        "00000000-0000-0000-0000-000000000000", "ASC")                        \
+    " UNION ALL "                                                             \
+    NGX_COMMERCE_SQL_PAGE_WAY(which " AND $5::boolean", shown, "<",           \
+        "ffffffff-ffff-ffff-ffff-ffffffffffff", "DESC")
 
 /*
  * $1 products at most, $2 after this id or NULL, $3 category or NULL,
@@ -54,11 +63,9 @@
  */
 #define NGX_COMMERCE_SQL_PAGE(shown, all)                                     \
     "WITH p AS ("                                                             \
-    NGX_COMMERCE_SQL_PAGE_SIDE("NOT $5::boolean", shown, ">",                 \
-        "00000000-0000-0000-0000-000000000000", "ASC")                        \
+    NGX_COMMERCE_SQL_PAGE_WAYS("$3::text IS NULL", shown)                     \
     " UNION ALL "                                                             \
-    NGX_COMMERCE_SQL_PAGE_SIDE("$5::boolean", shown, "<",                     \
-        "ffffffff-ffff-ffff-ffff-ffffffffffff", "DESC")                       \
+    NGX_COMMERCE_SQL_PAGE_WAYS("p.category = $3::text", shown)                \
     ") SELECT " NGX_COMMERCE_SQL_PRODUCT("$6::bigint")                        \
     "FROM p " NGX_COMMERCE_SQL_PRODUCT_JOIN(all)                              \
     "ORDER BY CASE WHEN $5::boolean THEN NULL ELSE p.id END, "                \

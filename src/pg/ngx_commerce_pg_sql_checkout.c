@@ -8,15 +8,21 @@
 
 
 /*
- * $1 instance, $2 slot, $3 seconds of hold; per order $4 id, $5 idem,
- * $6 fingerprint, $7 currency, $8 subtotal, $9 total, $10 email, $11 delivery;
- * per line $12 number of its order, $13 line_no, $14 variant, $15 lease,
- * $16 quantity, $17 unit price, $18 version.
+ * $1 instance, $2 slot, $3 seconds of hold, $4 epoch of the catalogue; per
+ * order $5 id, $6 idem, $7 fingerprint, $8 currency, $9 subtotal, $10 total,
+ * $11 email, $12 delivery; per line $13 its order, $14 line_no, $15 variant,
+ * $16 lease, $17 quantity, $18 unit price, $19 version, $20 known, $21 sku,
+ * $22 title.
  *
- * Row n = 0: the time of the transaction and of expiry.  Other rows are
- * refused orders: 1 instance not live, 2 a line without its lease, 3 a
- * variant's version has moved, 4 the key exists; of the whole form also
+ * Row n = 0: the time of the transaction and of expiry, and the epoch.  Other
+ * rows are refused orders: 1 instance not live, 2 a line without its lease,
+ * 3 a variant's version has moved, 4 the key exists; of the whole form also
  * 5 another version of the cart, 6 the coupon cannot be used, 7 other rules.
+ *
+ * A line is known when a statement on this connection has found its lease, and
+ * its variant's version in epoch $4: what it need not look up again.  A lease
+ * never changes hands, and is closed by rows that count its lines or behind
+ * the fence; a version does not move within an epoch.
  */
 #define ngx_commerce_sql_checkout(more_params, more_names, more_lines,        \
     more_line_names, allowed, columns, line_columns, refused)                 \
@@ -24,42 +30,48 @@
     "WHERE instance_id = $1::int8 AND slot = $2::int4 AND state = 'live' "    \
     "FOR KEY SHARE), "                                                        \
     "l AS MATERIALIZED ("                                                     \
-    "SELECT l.*, v.sku, v.title, v.id IS NULL AS stale, "                     \
-    "(SELECT x.instance_id = $1::int8 AND x.variant_id = l.variant_id "       \
+    "SELECT l.*, (l.known AND (SELECT c.epoch = $4::int8 "                    \
+    "FROM commerce.catalogue_epoch c WHERE c.one)) IS NOT TRUE "              \
+    "AND (SELECT v.version = l.version FROM commerce.variant v "              \
+    "WHERE v.id = l.variant_id) IS NOT TRUE AS stale, "                       \
+    "l.known IS NOT TRUE "                                                    \
+    "AND (SELECT x.instance_id = $1::int8 AND x.variant_id = l.variant_id "   \
     "AND x.closed_at IS NULL FROM commerce.lease x "                          \
     "WHERE x.id = l.lease_id) IS NOT TRUE AS loose "                          \
-    "FROM unnest($12::int4[], $13::int2[], $14::uuid[], $15::int8[], "        \
-    "$16::int4[], $17::int8[], $18::int4[]" more_lines ") "                   \
-    "l(n, line_no, variant_id, lease_id, quantity, unit_price, version"       \
-    more_line_names ") LEFT JOIN commerce.variant v "                         \
-    "ON v.id = l.variant_id AND v.version = l.version), "                     \
-    "bad AS MATERIALIZED (SELECT n, bool_or(loose) AS loose FROM l "          \
-    "WHERE stale OR loose GROUP BY n), "                                      \
-    "o AS MATERIALIZED (SELECT o.* FROM unnest($4::uuid[], $5::uuid[], "      \
-    "$6::uuid[], $7::text[], $8::int8[], $9::int8[], $10::text[], "           \
-    "$11::text[]" more_params ") WITH ORDINALITY o(id, idem, fingerprint, "   \
-    "currency, subtotal, total, email, delivery" more_names ", n) "           \
-    "WHERE EXISTS (SELECT FROM fence) "                                       \
-    "AND o.n NOT IN (SELECT b.n FROM bad b)" allowed "), "                    \
+    "FROM unnest($13::uuid[], $14::int2[], $15::uuid[], $16::int8[], "        \
+    "$17::int4[], $18::int8[], $19::int4[], $20::bool[], $21::text[], "       \
+    "$22::text[]" more_lines ") "                                             \
+    "l(order_id, line_no, variant_id, lease_id, quantity, unit_price, "       \
+    "version, known, sku, title" more_line_names ")), "                       \
+    "bad AS MATERIALIZED (SELECT order_id AS id, bool_or(loose) AS loose "    \
+    "FROM l WHERE stale OR loose GROUP BY order_id), "                        \
     "ins AS (INSERT INTO commerce.orders (id, idem, fingerprint, "            \
     "instance_id, currency, subtotal, total, email, delivery, "               \
     "expires_at" columns ") "                                                 \
-    "SELECT id, idem, fingerprint, $1::int8, currency, subtotal, total, "     \
-    "email, delivery::jsonb, now() + $3::int4 * interval '1 s'" columns " "   \
-    "FROM o ORDER BY idem ON CONFLICT (idem) DO NOTHING RETURNING id), "      \
+    "SELECT o.id, o.idem, o.fingerprint, $1::int8, o.currency, o.subtotal, "  \
+    "o.total, o.email, o.delivery::jsonb, "                                   \
+    "(SELECT now() + $3::int4 * interval '1 s')" columns " "                  \
+    "FROM unnest($5::uuid[], $6::uuid[], $7::uuid[], $8::text[], "            \
+    "$9::int8[], $10::int8[], $11::text[], $12::text[]" more_params ") "      \
+    "o(id, idem, fingerprint, currency, subtotal, total, email, "             \
+    "delivery" more_names ") "                                                \
+    "WHERE EXISTS (SELECT FROM fence) "                                       \
+    "AND o.id NOT IN (SELECT b.id FROM bad b)" allowed " "                    \
+    "ORDER BY o.idem ON CONFLICT (idem) DO NOTHING RETURNING id), "           \
     "lin AS (INSERT INTO commerce.order_line (order_id, line_no, "            \
     "variant_id, lease_id, quantity, unit_price, sku, title" line_columns     \
-    ") SELECT k.id, l.line_no, l.variant_id, l.lease_id, l.quantity, "        \
+    ") SELECT l.order_id, l.line_no, l.variant_id, l.lease_id, l.quantity, "  \
     "l.unit_price, l.sku, l.title" line_columns " "                           \
-    "FROM (SELECT o.id, o.n::int4 AS n "                                      \
-    "FROM ins JOIN o USING (id)) k JOIN l USING (n)) "                        \
+    "FROM ins JOIN l ON l.order_id = ins.id) "                                \
     "SELECT 0 AS n, 0 AS code, now() AS created_at, "                         \
-    "now() + $3::int4 * interval '1 s' AS expires_at UNION ALL "              \
+    "now() + $3::int4 * interval '1 s' AS expires_at, "                       \
+    "(SELECT c.epoch FROM commerce.catalogue_epoch c WHERE c.one) AS epoch "  \
+    "UNION ALL "                                                              \
     "SELECT u.n::int4, CASE WHEN NOT EXISTS (SELECT FROM fence) THEN 1 "      \
-    "WHEN b.loose THEN 2 WHEN b.n IS NOT NULL THEN 3 " refused "ELSE 4 END, " \
-    "NULL, NULL FROM unnest($4::uuid[]" more_params ") "                      \
+    "WHEN b.loose THEN 2 WHEN b.id IS NOT NULL THEN 3 " refused "ELSE 4 END, " \
+    "NULL, NULL, NULL FROM unnest($5::uuid[]" more_params ") "                \
     "WITH ORDINALITY u(id" more_names ", n) "                                 \
-    "LEFT JOIN bad b ON b.n = u.n "                                           \
+    "LEFT JOIN bad b ON b.id = u.id "                                         \
     "WHERE u.id NOT IN (SELECT id FROM ins)"
 
 
@@ -88,17 +100,17 @@ const ngx_commerce_pg_statement_t ngx_commerce_pg_sql_checkout[
     { "checkout", ngx_commerce_sql_checkout("", "", "", "", "", "", "", "") },
 
     /*
-     * Also per order $19 discount, $20 tax, $21 tax that prices contain,
-     * $22 shipping, $23 customer, $24 cart, $25 coupon, $26 its code,
-     * $27 version of the rules (0: none was used); per line $28 discount,
-     * $29 tax, $30 tax contained; per order $31 version of the cart
+     * Also per order $23 discount, $24 tax, $25 tax that prices contain,
+     * $26 shipping, $27 customer, $28 cart, $29 coupon, $30 its code,
+     * $31 version of the rules (0: none was used); per line $32 discount,
+     * $33 tax, $34 tax contained; per order $35 version of the cart
      */
     { "checkout_whole", ngx_commerce_sql_checkout(
-        ", $19::int8[], $20::int8[], $21::int8[], $22::int8[], $23::uuid[], "
-        "$24::uuid[], $25::uuid[], $26::text[], $27::int8[], $31::int4[]",
+        ", $23::int8[], $24::int8[], $25::int8[], $26::int8[], $27::uuid[], "
+        "$28::uuid[], $29::uuid[], $30::text[], $31::int8[], $35::int4[]",
         ", discount, tax, tax_included, shipping, customer_id, cart_id, "
         "coupon_id, coupon_code, rules, cart_version",
-        ", $28::int8[], $29::int8[], $30::bool[]",
+        ", $32::int8[], $33::int8[], $34::bool[]",
         ", discount, tax, tax_included",
         " AND " ngx_commerce_sql_cart_claimed("o")
         " AND " ngx_commerce_sql_coupon_used("o")

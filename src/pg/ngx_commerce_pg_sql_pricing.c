@@ -122,10 +122,11 @@ const ngx_commerce_pg_statement_t  ngx_commerce_pg_sql_pricing[
     /* $3 code or NULL */
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_COUPON_PAGE) = {
         "coupon_page",
+        "(" ngx_commerce_sql_coupon_columns ngx_commerce_sql_after("c.id")
+        "AND $3::text IS NULL ORDER BY c.id LIMIT $1::integer) UNION ALL ("
         ngx_commerce_sql_coupon_columns ngx_commerce_sql_after("c.id")
-        "AND ($3::text IS NULL OR lower(c.code) = lower($3::text "
-            "COLLATE \"C\")) "
-        "ORDER BY c.id LIMIT $1::integer"
+        "AND lower(c.code) = lower($3::text COLLATE \"C\") "
+        "LIMIT $1::integer)"
     },
 
     NGX_COMMERCE_SQL_ENTRY(NGX_COMMERCE_SQL_COUPON_ROW) = {

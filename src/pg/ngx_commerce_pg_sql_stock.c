@@ -225,6 +225,31 @@ const ngx_commerce_pg_statement_t
         "UPDATE commerce.lease x SET closed_at = now() FROM u "
         "WHERE x.id = u.id" },
 
+    /* $1 instance, $2 after this lease, $3 leases at most: looks at so many,
+       and closes those that others have replaced and that are used up.  Their
+       lines are found all at once, in the order of the heap: that costs a
+       fraction of what it takes lease by lease. */
+    [NGX_COMMERCE_SQL_CLOSE_REPLACED] = { "close_replaced",
+        "WITH c AS MATERIALIZED (SELECT x.id, x.variant_id, x.returned, "
+        "x.created_at FROM commerce.lease x WHERE x.instance_id = $1::int8 "
+        "AND x.closed_at IS NULL AND x.id > $2::int8 "
+        "ORDER BY x.id LIMIT $3::int4), "
+        "r AS MATERIALIZED (SELECT c.id FROM c WHERE c.returned > 0 "
+        "OR (SELECT true FROM commerce.lease y "
+        "WHERE y.variant_id = c.variant_id AND y.closed_at IS NULL "
+        "AND y.instance_id + 0 = $1::int8 AND y.created_at > c.created_at "
+        "LIMIT 1)), "
+        "n AS MATERIALIZED (SELECT l.lease_id, sum(l.quantity) AS units "
+        "FROM commerce.order_line l "
+        "WHERE l.lease_id = ANY (ARRAY(SELECT r.id FROM r)) "
+        "GROUP BY l.lease_id), "
+        "u AS MATERIALIZED (SELECT x.id FROM commerce.lease x "
+        "JOIN r ON r.id = x.id LEFT JOIN n ON n.lease_id = x.id "
+        "WHERE x.closed_at IS NULL AND x.granted = x.returned "
+        "+ coalesce(n.units, 0) FOR NO KEY UPDATE OF x SKIP LOCKED), "
+        "d AS (UPDATE commerce.lease x SET closed_at = now() FROM u "
+        "WHERE x.id = u.id) SELECT max(id), count(*)::int4 FROM c" },
+
     /* $1 variant, $2 the instance that asks */
     [NGX_COMMERCE_SQL_RECALL] = { "recall",
         "SELECT 1 FROM pg_notify('commerce_news', "

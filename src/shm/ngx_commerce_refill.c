@@ -73,10 +73,12 @@ ngx_commerce_stock_refill_begin(ngx_commerce_zone_t *zone,
     ngx_commerce_store(&slot->refill,
                        ngx_commerce_load(&ngx_commerce_zone_me(zone)->mark));
 
-    /* a refill that died with its worker has ended too */
+    /* one that had no answer, or died with its worker, is made good by this:
+       who waits for an answer must not judge by what was seen before */
 
-    ngx_commerce_store(&slot->ended, slot->started);
-    (void) ngx_commerce_add(&slot->started, 1);
+    if (slot->ended == slot->started) {
+        (void) ngx_commerce_add(&slot->started, 1);
+    }
 
     want = ngx_commerce_load(&slot->want);
 
@@ -190,8 +192,12 @@ ngx_commerce_stock_refill_end(ngx_commerce_zone_t *zone,
         && ngx_commerce_load(&slot->refill) == me
         && (live || ngx_commerce_zone_instance(zone) == 0))
     {
-        ngx_commerce_store(&slot->refill_ended, (uint64_t) ngx_current_msec);
-        ngx_commerce_store(&slot->ended, slot->started);
+        if (free >= 0) {
+            ngx_commerce_store(&slot->refill_ended,
+                               (uint64_t) ngx_current_msec);
+            ngx_commerce_store(&slot->ended, slot->started);
+        }
+
         ngx_commerce_store(&slot->refill, 0);
     }
 
@@ -391,7 +397,6 @@ ngx_commerce_stock_void(ngx_commerce_slot_t *slot)
     (void) ngx_commerce_stock_swap(slot, &none, 0);
 
     ngx_commerce_store(&slot->refill, 0);
-    ngx_commerce_store(&slot->ended, slot->started);
     ngx_commerce_store(&slot->sold_out, 0);
     ngx_commerce_store(&slot->last_grant, 0);
 }

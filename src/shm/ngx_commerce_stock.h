@@ -99,8 +99,8 @@ typedef struct {
                                                    ngx_commerce_stock_probe() */
     unsigned                    others:1;   /* another instance has a lease */
     unsigned                    refilling:1;
-    uint32_t                    started;    /* refills started and ended */
-    uint32_t                    ended;
+    uint32_t                    started;    /* refills that were started, and */
+    uint32_t                    ended;      /* that the database answered */
 } ngx_commerce_stock_view_t;
 
 
@@ -128,6 +128,10 @@ ngx_int_t ngx_commerce_stock_find_sku(ngx_commerce_zone_t *zone,
 ngx_int_t ngx_commerce_stock_find_id(ngx_commerce_zone_t *zone,
     const commerce_uuid_t *id, const u_char *currency,
     ngx_commerce_stock_item_t *item);
+
+/* The item of a row that need not be in the table: without "ref". */
+void ngx_commerce_stock_item(const ngx_commerce_variant_t *variant,
+    const u_char *currency, ngx_commerce_stock_item_t *item);
 
 /*
  * The price of each of "quantity" units, which are all that an order or cart

@@ -153,14 +153,11 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     ngx_commerce_row_t *row, const u_char *currency,
     ngx_commerce_stock_item_t *item)
 {
-    ngx_commerce_slot_t     *slot;
-    ngx_commerce_variant_t  *variant;
+    ngx_commerce_slot_t  *slot;
 
     if (row == NULL || !ngx_commerce_variants_valid(variants, row)) {
         return NGX_DECLINED;
     }
-
-    variant = &row->variant;
 
     item->ref.index = row - variants->rows;
 
@@ -171,6 +168,16 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
         ngx_commerce_poke(&slot->referenced, 1);
     }
 
+    ngx_commerce_stock_item(&row->variant, currency, item);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_commerce_stock_item(const ngx_commerce_variant_t *variant,
+    const u_char *currency, ngx_commerce_stock_item_t *item)
+{
     item->id = variant->id;
     item->version = variant->version;
     item->for_sale = variant->for_sale;
@@ -182,8 +189,6 @@ ngx_commerce_variants_copy(ngx_commerce_variants_t *variants,
     ngx_memcpy(item->sku, variant->sku, variant->sku_len);
     item->title_len = variant->title_len;
     ngx_memcpy(item->title, variant->title, variant->title_len);
-
-    return NGX_OK;
 }
 
 

@@ -51,6 +51,38 @@ CREATE TABLE commerce.variant (
 );
 CREATE INDEX variant_product ON commerce.variant (product_id, position);
 
+-- Moves in every transaction that changes a variant, at its end: while it
+-- stands, so does every version that was read with it, and the checkout
+-- statement need not read versions again.
+CREATE TABLE commerce.catalogue_epoch (
+    one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+    epoch       bigint NOT NULL DEFAULT 1 CHECK (epoch > 0)
+) WITH (fillfactor = 20);
+INSERT INTO commerce.catalogue_epoch DEFAULT VALUES;
+
+CREATE FUNCTION commerce.move_catalogue_epoch() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    -- once in a transaction; a savepoint that is rolled back takes both back
+    IF current_setting('commerce.epoch_moved', true) IS DISTINCT FROM 'yes' THEN
+        UPDATE commerce.catalogue_epoch SET epoch = epoch + 1;
+        PERFORM set_config('commerce.epoch_moved', 'yes', true);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- Deferred: its row is the last one that a transaction locks.
+CREATE CONSTRAINT TRIGGER variant_moved AFTER UPDATE OR DELETE
+    ON commerce.variant DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION commerce.move_catalogue_epoch();
+CREATE TRIGGER variant_truncated AFTER TRUNCATE ON commerce.variant
+    FOR EACH STATEMENT EXECUTE FUNCTION commerce.move_catalogue_epoch();
+
+-- Also for what a restore or a subscription writes.
+ALTER TABLE commerce.variant ENABLE ALWAYS TRIGGER variant_moved;
+ALTER TABLE commerce.variant ENABLE ALWAYS TRIGGER variant_truncated;
+
 -- A unit's price from that quantity of a line on.
 CREATE TABLE commerce.price (
     variant_id  uuid NOT NULL REFERENCES commerce.variant,
@@ -132,7 +164,7 @@ CREATE TABLE commerce.lease (
     created_at  timestamptz NOT NULL DEFAULT now(),
     closed_at   timestamptz
 ) WITH (fillfactor = 80);
-CREATE INDEX lease_open_instance ON commerce.lease (instance_id)
+CREATE INDEX lease_open_instance ON commerce.lease (instance_id, id)
     WHERE closed_at IS NULL;
 CREATE INDEX lease_open_variant ON commerce.lease (variant_id)
     WHERE closed_at IS NULL;

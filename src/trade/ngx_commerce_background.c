@@ -13,6 +13,9 @@
 #define NGX_COMMERCE_SETTLE_EVERY    500
 #define NGX_COMMERCE_IDLE_EVERY      2000
 #define NGX_COMMERCE_LIMBO_EVERY     5000
+#define NGX_COMMERCE_LIMBO_LATE      60000
+#define NGX_COMMERCE_QUIET_TICKS     10
+#define NGX_COMMERCE_CLOSE_EVERY     1000
 #define NGX_COMMERCE_RETAIN_EVERY    60000
 #define NGX_COMMERCE_CARTS_EVERY     5000
 #define NGX_COMMERCE_EVENTS_EVERY    1000
@@ -51,6 +54,7 @@ static const ngx_uint_t  ngx_commerce_sweep_statements[] = {
     NGX_COMMERCE_SQL_SETTLE,
     NGX_COMMERCE_SQL_SETTLE_DEAD,
     NGX_COMMERCE_SQL_UNUSED,
+    NGX_COMMERCE_SQL_CLOSE_REPLACED,
     NGX_COMMERCE_SQL_RETENTION,
     NGX_COMMERCE_SQL_CART_SWEEP,
     NGX_COMMERCE_SQL_RETRY_EVENTS,
@@ -77,6 +81,8 @@ ngx_commerce_background_start(ngx_commerce_trade_t *trade)
     bg->expiry.every = NGX_COMMERCE_EXPIRE_EVERY;
     bg->search.every = NGX_COMMERCE_SETTLE_EVERY;
     bg->limbo.every = NGX_COMMERCE_LIMBO_EVERY;
+    bg->closing.every = NGX_COMMERCE_CLOSE_EVERY;
+    bg->step = NGX_COMMERCE_CLOSE_STEP;
     bg->retention.every = NGX_COMMERCE_RETAIN_EVERY;
     bg->carts.every = NGX_COMMERCE_CARTS_EVERY;
     bg->events.every = NGX_COMMERCE_EVENTS_EVERY;
@@ -296,7 +302,7 @@ ngx_commerce_background_notify(void *data, const char *channel,
 
     ngx_commerce_catalogue_news(bg->trade, payload);
 
-    if (payload[0] == 'v') {
+    if (payload[0] == 'v' && payload[1] == ' ') {
         ngx_commerce_background_came_free(bg, payload);
     }
 }
@@ -444,16 +450,23 @@ ngx_commerce_background_work(ngx_commerce_background_t *bg)
 
     ngx_commerce_chore(bg, &bg->beat, bg->beats);
     ngx_commerce_chore(bg, &bg->expiry, bg->sweeps);
+    ngx_commerce_chore(bg, &bg->closing, bg->sweeps);
     ngx_commerce_chore(bg, &bg->retention, bg->sweeps);
     ngx_commerce_chore(bg, &bg->carts, bg->sweeps);
     ngx_commerce_chore(bg, &bg->events, bg->sweeps);
 
-    /* a long sum over the rows, void unless the zone is quiet */
+    /* a long sum over the rows, void unless the zone stays quiet; a shop
+       that never is for long gets its chance, too */
 
     activity = ngx_commerce_zone_activity(trade->zone);
 
-    if (activity == bg->last_activity
-        && ngx_commerce_zone_in_hand(trade->zone) == 0)
+    if (activity != bg->last_activity
+        || ngx_commerce_zone_in_hand(trade->zone) != 0)
+    {
+        bg->quiet = 0;
+
+    } else if (++bg->quiet > NGX_COMMERCE_QUIET_TICKS
+               || ngx_current_msec - bg->limbo.began > NGX_COMMERCE_LIMBO_LATE)
     {
         ngx_commerce_chore(bg, &bg->limbo, bg->sweeps);
     }

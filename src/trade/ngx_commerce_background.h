@@ -11,6 +11,7 @@
 
 #define NGX_COMMERCE_CANDIDATES      16
 #define NGX_COMMERCE_CAME_FREE       64
+#define NGX_COMMERCE_CLOSE_STEP      4096   /* open leases looked at */
 
 
 /* One op that comes again and again; at most one of a kind is in flight. */
@@ -38,6 +39,7 @@ struct ngx_commerce_background_s {
     ngx_commerce_chore_t        expiry;
     ngx_commerce_chore_t        search;     /* of instances to settle */
     ngx_commerce_chore_t        limbo;
+    ngx_commerce_chore_t        closing;    /* of used leases */
     ngx_commerce_chore_t        retention;
     ngx_commerce_chore_t        carts;      /* whose time is over */
     ngx_commerce_chore_t        events;     /* of payment providers */
@@ -65,12 +67,16 @@ struct ngx_commerce_background_s {
 
     ngx_uint_t                  expired;
     ngx_uint_t                  swept;      /* carts */
+    int64_t                     closed_to;  /* leases up to this id */
+    ngx_uint_t                  looked_at;
+    ngx_uint_t                  step;       /* leases to look at */
     int64_t                     unused;
     int64_t                     waiting;    /* stored events */
     ngx_uint_t                  retried;
     ngx_uint_t                  given_up;
     ngx_atomic_uint_t           activity;
     ngx_atomic_uint_t           last_activity;  /* at the last tick */
+    ngx_uint_t                  quiet;      /* ticks in a row */
     ngx_uint_t                  limbos;     /* times in a row above 0 */
 
     unsigned                    leader:1;

@@ -6,7 +6,6 @@
 
 static ngx_int_t ngx_commerce_digest_uuid(commerce_uuid_t *uuid,
     ngx_str_t *parts, ngx_uint_t n);
-static ngx_uint_t ngx_commerce_call_is_read(ngx_commerce_call_t *call);
 static void ngx_commerce_call_submit(ngx_commerce_call_t *call,
     ngx_commerce_pg_pool_t *pool, ngx_commerce_pg_op_t *op);
 
@@ -66,7 +65,15 @@ ngx_commerce_refuse(ngx_commerce_call_t *call, commerce_problem_e problem,
         return;
     }
 
+    if (call->stored && commerce_problem(problem)->status >= 500) {
+        problem = COMMERCE_OUTCOME_UNKNOWN;
+        detail = "it is stored, or may be: look, or send the same key again";
+        call->errors = NULL;
+        ngx_str_null(&call->extra);
+    }
+
     call->answered = 1;
+    call->replayed = 0;
     call->problem = problem;
     call->status = (ngx_uint_t) commerce_problem(problem)->status;
     call->detail = detail;
@@ -318,12 +325,21 @@ ngx_commerce_call_limit(ngx_commerce_call_t *call, ngx_uint_t dflt,
 /* A lost read harms nobody: only a write leaves a question behind, and only
    a write has a target. */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_commerce_call_is_read(ngx_commerce_call_t *call)
 {
     return call->target.len == 0
            || (call->target.len > 4
                && ngx_strncmp(call->target.data, "GET ", 4) == 0);
+}
+
+
+ngx_commerce_pg_outcome_e
+ngx_commerce_call_error(const char *sqlstate)
+{
+    return ngx_strcmp(sqlstate, "55P03") == 0
+           || ngx_strcmp(sqlstate, "40P01") == 0
+           ? NGX_COMMERCE_PG_NOT_SENT : NGX_COMMERCE_PG_FAILED;
 }
 
 

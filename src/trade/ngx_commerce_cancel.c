@@ -190,12 +190,14 @@ ngx_commerce_cancel_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_zone_t    *zone;
     ngx_commerce_cancel_t  *cancel;
 
-    (void) sqlstate;
-
     cancel = op->data;
     call = cancel->call;
     zone = call->trade->zone;
     ngx_commerce_call_db_time(call, op);
+
+    if (outcome == NGX_COMMERCE_PG_FAILED) {
+        outcome = ngx_commerce_call_error(sqlstate);
+    }
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
         ngx_commerce_call_failed(call, outcome);

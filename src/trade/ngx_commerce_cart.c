@@ -127,13 +127,11 @@ static void
 ngx_commerce_cart_loaded(ngx_commerce_cart_load_t *load, ngx_int_t rc)
 {
     if (rc != NGX_OK) {
-        load->call->replayed = 0;
         ngx_commerce_refuse(load->call, load->problem, NULL);
         return;
     }
 
     if (!load->found || load->cart.state == NGX_COMMERCE_CART_EXPIRED) {
-        load->call->replayed = 0;
         ngx_commerce_refuse(load->call, COMMERCE_NOT_FOUND, NULL);
         return;
     }
@@ -259,6 +257,7 @@ ngx_commerce_cart_written(ngx_commerce_cart_op_t *op)
         break;
 
     case NGX_COMMERCE_CART_KEY_TAKEN:
+        call->stored = 1;
         ngx_commerce_cart_lookup(op);
         return;
 
@@ -297,15 +296,16 @@ ngx_commerce_cart_written(ngx_commerce_cart_op_t *op)
         return;
     }
 
+    call->stored = 1;
+
     if (op->failed) {
-        ngx_commerce_refuse(call, COMMERCE_OUTCOME_UNKNOWN, NULL);
+        ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
         return;
     }
 
     /* a key outlives its cart */
 
     if (!op->found || op->cart.state == NGX_COMMERCE_CART_EXPIRED) {
-        call->replayed = 0;
         ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
         return;
     }

@@ -529,19 +529,15 @@ ngx_commerce_cart_batch_done(ngx_commerce_pg_item_t *item,
         return;
 
     case NGX_COMMERCE_PG_FAILED:
-        /* a lock that lasted, or a deadlock: nothing is stored */
+        outcome = ngx_commerce_call_error(sqlstate);
 
-        if (ngx_strncmp(sqlstate, "40", 2) == 0
-            || ngx_strncmp(sqlstate, "55", 2) == 0)
-        {
-            ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE, NULL);
-            return;
+        if (outcome == NGX_COMMERCE_PG_FAILED) {
+            ngx_log_error(NGX_LOG_ERR, call->log, 0,
+                          "commerce: a cart was refused by the database, "
+                          "SQLSTATE %s, request %V", sqlstate,
+                          &call->request_id);
         }
 
-        ngx_log_error(NGX_LOG_ERR, call->log, 0,
-                      "commerce: a cart was refused by the database, "
-                      "SQLSTATE %s, request %V", sqlstate,
-                      &call->request_id);
         /* fall through */
 
     default:

@@ -24,7 +24,7 @@ static void ngx_commerce_cart_warn_details(ngx_commerce_cart_view_t *view,
 static void ngx_commerce_cart_warn(commerce_json_writer_t *w,
     const char *code, const char *target, ngx_int_t n, const char *message);
 static int64_t ngx_commerce_cart_available(ngx_commerce_cart_view_t *view,
-    ngx_commerce_stock_item_t *item);
+    ngx_commerce_cart_item_t *item);
 
 
 ngx_int_t
@@ -262,7 +262,7 @@ ngx_commerce_cart_warn_line(ngx_commerce_cart_view_t *view,
         commerce_json_object_close(w);
     }
 
-    available = ngx_commerce_cart_available(view, &item->item);
+    available = ngx_commerce_cart_available(view, item);
 
     if (available >= line->quantity) {
         return;
@@ -348,12 +348,14 @@ ngx_commerce_cart_warn(commerce_json_writer_t *w, const char *code,
 
 static int64_t
 ngx_commerce_cart_available(ngx_commerce_cart_view_t *view,
-    ngx_commerce_stock_item_t *item)
+    ngx_commerce_cart_item_t *item)
 {
     ngx_commerce_stock_view_t  stock;
 
-    if (ngx_commerce_stock_look(view->call->trade->zone, &item->ref, &stock)
-        != NGX_OK)
+    if (!item->pooled
+        || ngx_commerce_stock_look(view->call->trade->zone, &item->item.ref,
+                                   &stock)
+           != NGX_OK)
     {
         return INT64_MAX;
     }

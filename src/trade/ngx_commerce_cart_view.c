@@ -7,14 +7,15 @@
 #include "ngx_commerce_admin_fields.h"
 
 
-#define NGX_COMMERCE_CART_LOADS  4
-
-
 static void ngx_commerce_cart_resolve(ngx_commerce_cart_view_t *view);
 static ngx_int_t ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view,
     ngx_uint_t *missing);
+static ngx_int_t ngx_commerce_cart_find(ngx_commerce_cart_view_t *view,
+    ngx_uint_t n);
 static void ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants,
     ngx_int_t rc);
+static void ngx_commerce_cart_row_item(ngx_commerce_cart_view_t *view,
+    ngx_uint_t n);
 static void ngx_commerce_cart_rules(ngx_commerce_cart_view_t *view);
 static void ngx_commerce_cart_ready(ngx_commerce_rules_wait_t *wait,
     ngx_int_t rc);
@@ -62,7 +63,6 @@ ngx_commerce_cart_show(ngx_commerce_call_t *call, ngx_commerce_cart_t *cart,
 
 failed:
 
-    call->replayed = 0;
     ngx_commerce_refuse(call, COMMERCE_INTERNAL, NULL);
 }
 
@@ -84,12 +84,6 @@ ngx_commerce_cart_resolve(ngx_commerce_cart_view_t *view)
         return;
     }
 
-    if (view->loads++ == NGX_COMMERCE_CART_LOADS) {
-        ngx_commerce_refuse(call, COMMERCE_UNAVAILABLE,
-                            "the catalogue changes too fast");
-        return;
-    }
-
     view->variants.done = ngx_commerce_cart_resolved;
     view->variants.data = view;
 
@@ -108,29 +102,18 @@ failed:
 static ngx_int_t
 ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view, ngx_uint_t *missing)
 {
-    ngx_uint_t                 i;
-    commerce_uuid_t           *id;
-    ngx_commerce_call_t       *call;
-    ngx_commerce_cart_t       *cart;
-    ngx_commerce_cart_item_t  *item;
+    ngx_uint_t            i;
+    commerce_uuid_t      *id;
+    ngx_commerce_call_t  *call;
+    ngx_commerce_cart_t  *cart;
 
     call = view->call;
     cart = view->cart;
     *missing = 0;
 
     for (i = 0; i < cart->nlines; i++) {
-        item = &view->items[i];
 
-        if (item->known || item->absent) {
-            continue;
-        }
-
-        if (ngx_commerce_stock_find_id(call->trade->zone,
-                                       &cart->lines[i].variant_id,
-                                       cart->currency, &item->item)
-            == NGX_OK)
-        {
-            item->known = 1;
+        if (ngx_commerce_cart_find(view, i) == NGX_OK) {
             continue;
         }
 
@@ -154,11 +137,32 @@ ngx_commerce_cart_missing(ngx_commerce_cart_view_t *view, ngx_uint_t *missing)
 }
 
 
+static ngx_int_t
+ngx_commerce_cart_find(ngx_commerce_cart_view_t *view, ngx_uint_t n)
+{
+    ngx_commerce_cart_item_t  *item;
+
+    item = &view->items[n];
+
+    if (ngx_commerce_stock_find_id(view->call->trade->zone,
+                                   &view->cart->lines[n].variant_id,
+                                   view->cart->currency, &item->item)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    item->known = 1;
+    item->pooled = 1;
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants, ngx_int_t rc)
 {
-    ngx_uint_t                 i, j;
-    ngx_commerce_variant_t    *found;
+    ngx_uint_t                 i;
     ngx_commerce_cart_view_t  *view;
 
     view = variants->data;
@@ -170,35 +174,43 @@ ngx_commerce_cart_resolved(ngx_commerce_variants_t *variants, ngx_int_t rc)
         return;
     }
 
-    if (variants->zone_full) {
-        ngx_commerce_refuse(view->call, COMMERCE_ZONE_FULL, NULL);
-        return;
-    }
+    for (i = 0; i < view->cart->nlines; i++) {
 
-    found = variants->found.elts;
-
-    if (variants->found.nelts < variants->ids.nelts) {
-
-        for (i = 0; i < view->cart->nlines; i++) {
-
-            if (view->items[i].known) {
-                continue;
-            }
-
-            for (j = 0; j < variants->found.nelts; j++) {
-                if (commerce_uuid_compare(&view->cart->lines[i].variant_id,
-                                          &found[j].id)
-                    == 0)
-                {
-                    break;
-                }
-            }
-
-            view->items[i].absent = j == variants->found.nelts;
+        if (!view->items[i].known
+            && ngx_commerce_cart_find(view, i) != NGX_OK)
+        {
+            ngx_commerce_cart_row_item(view, i);
         }
     }
 
-    ngx_commerce_cart_resolve(view);
+    ngx_commerce_cart_rules(view);
+}
+
+
+/* The row that was read: the zone may be full, or have forgotten it again. */
+
+static void
+ngx_commerce_cart_row_item(ngx_commerce_cart_view_t *view, ngx_uint_t n)
+{
+    ngx_uint_t                 i;
+    ngx_commerce_variant_t    *found;
+    ngx_commerce_cart_item_t  *item;
+
+    item = &view->items[n];
+    found = view->variants.found.elts;
+
+    for (i = 0; i < view->variants.found.nelts; i++) {
+
+        if (commerce_uuid_compare(&view->cart->lines[n].variant_id,
+                                  &found[i].id)
+            == 0)
+        {
+            ngx_commerce_stock_item(&found[i], view->cart->currency,
+                                    &item->item);
+            item->known = 1;
+            return;
+        }
+    }
 }
 
 

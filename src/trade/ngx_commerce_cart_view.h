@@ -10,10 +10,11 @@
 
 
 typedef struct {
-    ngx_commerce_stock_item_t    item;      /* from the zone */
+    ngx_commerce_stock_item_t    item;
     commerce_price_line_t       *line;      /* NULL: it has no price now */
-    unsigned                     known:1;
-    unsigned                     absent:1;  /* the database has no such row */
+    unsigned                     known:1;   /* there is such a variant */
+    unsigned                     pooled:1;  /* "item" is the zone's, with its
+                                               "ref" */
 } ngx_commerce_cart_item_t;
 
 
@@ -24,7 +25,6 @@ typedef struct {
 
     ngx_commerce_cart_item_t    *items;     /* one for each line */
     ngx_commerce_variants_t      variants;
-    ngx_uint_t                   loads;
     ngx_commerce_rules_wait_t    wait;
 
     ngx_commerce_quote_t         quote;     /* of the lines with a price */

@@ -13,7 +13,7 @@
 
 static void ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants,
     ngx_int_t rc);
-static ngx_int_t ngx_commerce_checkout_known(ngx_commerce_checkout_t *co,
+static ngx_int_t ngx_commerce_checkout_find(ngx_commerce_checkout_t *co,
     ngx_commerce_checkout_line_t *line);
 static ngx_commerce_order_line_t *ngx_commerce_checkout_view_lines(
     ngx_commerce_checkout_t *co, ngx_uint_t *units);
@@ -162,7 +162,9 @@ ngx_commerce_checkout_resolve(ngx_commerce_checkout_t *co)
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
 
-        if (ngx_commerce_checkout_known(co, line) == NGX_OK) {
+        line->loading = (ngx_commerce_checkout_find(co, line) != NGX_OK);
+
+        if (!line->loading) {
             continue;
         }
 
@@ -197,7 +199,8 @@ ngx_commerce_checkout_resolve(ngx_commerce_checkout_t *co)
 
     if (co->loads++ == NGX_COMMERCE_LOADS_MAX) {
         ngx_commerce_checkout_refuse(co, COMMERCE_UNAVAILABLE,
-                                     "the catalogue changes too fast");
+                                     "the catalogue changes too fast, or the "
+                                     "zone is too small");
         return;
     }
 
@@ -215,7 +218,7 @@ failed:
 
 
 static ngx_int_t
-ngx_commerce_checkout_known(ngx_commerce_checkout_t *co,
+ngx_commerce_checkout_find(ngx_commerce_checkout_t *co,
     ngx_commerce_checkout_line_t *line)
 {
     commerce_uuid_t  id;
@@ -285,7 +288,10 @@ ngx_commerce_checkout_loaded(ngx_commerce_variants_t *variants, ngx_int_t rc)
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
 
-        if (ngx_commerce_checkout_known(co, line) == NGX_OK) {
+        if (!line->loading
+            || ngx_commerce_checkout_find(co, line) == NGX_OK)
+        {
+            /* in a full zone one load can push out what another one put */
             continue;
         }
 

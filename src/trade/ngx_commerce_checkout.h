@@ -37,6 +37,7 @@ typedef struct {
     ngx_commerce_stock_hold_t   hold;       /* units > 0: in hand */
     int64_t                     quantity;
     ngx_uint_t                  asked;      /* index in the request */
+    ngx_uint_t                  loading;    /* the zone did not have it */
 } ngx_commerce_checkout_line_t;
 
 
@@ -103,6 +104,25 @@ typedef struct {
 } ngx_commerce_checkout_t;
 
 
+/* A line's lease that was found, with its variant at this version. */
+typedef struct {
+    int64_t                     lease;
+    int32_t                     version;
+    uint32_t                    serial;
+} ngx_commerce_known_line_t;
+
+
+#define NGX_COMMERCE_KNOWN_LINES  32768         /* 512 KiB */
+
+/* What a connection for orders has found, by the lease's id. */
+typedef struct {
+    ngx_uint_t                  session;        /* of the connection */
+    int64_t                     epoch;          /* of the catalogue; 0: none */
+    uint32_t                    serial;         /* of the entries that count */
+    ngx_commerce_known_line_t   lines[NGX_COMMERCE_KNOWN_LINES];
+} ngx_commerce_known_t;
+
+
 /* Needs the whole form of the checkout statement. */
 #define ngx_commerce_checkout_is_whole(co)                                    \
     ((co)->cart || (co)->quote.rules)
@@ -120,6 +140,21 @@ ngx_int_t ngx_commerce_checkout_replay(ngx_commerce_checkout_t *co,
     ngx_str_t *scope);
 /* Unlike ngx_commerce_call_errors(), lets go of the key before it refuses. */
 commerce_json_errors_t *ngx_commerce_checkout_errors(
+    ngx_commerce_checkout_t *co);
+
+/*
+ * ngx_commerce_checkout_known.c: what the statement need not look up again.
+ * "known" may be NULL (no memory): then it looks everything up.
+ */
+
+/* Of this connection as it is now, for a statement about to be sent. */
+ngx_commerce_known_t *ngx_commerce_known(ngx_commerce_pg_conn_t *conn,
+    ngx_cycle_t *cycle);
+ngx_uint_t ngx_commerce_known_line(ngx_commerce_known_t *known,
+    ngx_commerce_checkout_line_t *line);
+/* What a statement has found: the epoch first, then orders without a fault. */
+void ngx_commerce_known_epoch(ngx_commerce_known_t *known, int64_t epoch);
+void ngx_commerce_known_order(ngx_commerce_known_t *known,
     ngx_commerce_checkout_t *co);
 
 /* ngx_commerce_checkout_cart.c: the cart once more, then the whole order. */

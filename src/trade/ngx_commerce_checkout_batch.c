@@ -83,8 +83,9 @@ ngx_commerce_checkout_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
 {
     int                       row;
     int32_t                   n;
-    int64_t                   created_at, expires_at;
+    int64_t                   created_at, expires_at, epoch;
     ngx_uint_t                i;
+    ngx_commerce_known_t     *known;
     ngx_commerce_checkout_t  *co;
 
     switch (batch->op.queries[query].statement) {
@@ -103,6 +104,7 @@ ngx_commerce_checkout_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
 
     created_at = 0;
     expires_at = 0;
+    epoch = 0;
 
     for (row = 0; row < PQntuples(res); row++) {
         n = ngx_commerce_pg_get_int4(res, row, 0);
@@ -110,6 +112,7 @@ ngx_commerce_checkout_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
         if (n == 0) {
             created_at = ngx_commerce_pg_get_int8(res, row, 2);
             expires_at = ngx_commerce_pg_get_int8(res, row, 3);
+            epoch = ngx_commerce_pg_get_int8(res, row, 4);
             continue;
         }
 
@@ -119,10 +122,17 @@ ngx_commerce_checkout_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
         }
     }
 
+    known = batch->op.conn->data;
+    ngx_commerce_known_epoch(known, epoch);
+
     for (i = 0; i < batch->n; i++) {
         co = (ngx_commerce_checkout_t *) batch->items[i];
         co->created_at = created_at;
         co->expires_at = expires_at;
+
+        if (co->verdict == NGX_COMMERCE_STORED) {
+            ngx_commerce_known_order(known, co);
+        }
     }
 }
 
@@ -193,7 +203,9 @@ ngx_commerce_checkout_done(ngx_commerce_pg_item_t *item,
         }
 
         ngx_commerce_checkout_put_back(co);
-        ngx_commerce_checkout_refuse(co, COMMERCE_INTERNAL, NULL);
+        ngx_commerce_checkout_refuse(co,
+            ngx_commerce_call_error(sqlstate) == NGX_COMMERCE_PG_FAILED
+            ? COMMERCE_INTERNAL : COMMERCE_UNAVAILABLE, NULL);
         return;
     }
 }

@@ -5,7 +5,7 @@
 #include "ngx_commerce_checkout.h"
 
 
-/* Arrays of the checkout statement; their parameters start at $4. */
+/* Arrays of the checkout statement; their parameters start at $5. */
 enum {
     NGX_COMMERCE_CO_ID = 0,
     NGX_COMMERCE_CO_IDEM,
@@ -16,13 +16,16 @@ enum {
     NGX_COMMERCE_CO_EMAIL,
     NGX_COMMERCE_CO_DELIVERY,
 
-    NGX_COMMERCE_CO_N,
+    NGX_COMMERCE_CO_ORDER,
     NGX_COMMERCE_CO_LINE_NO,
     NGX_COMMERCE_CO_VARIANT,
     NGX_COMMERCE_CO_LEASE,
     NGX_COMMERCE_CO_QUANTITY,
     NGX_COMMERCE_CO_PRICE,
     NGX_COMMERCE_CO_VERSION,
+    NGX_COMMERCE_CO_KNOWN,
+    NGX_COMMERCE_CO_SKU,
+    NGX_COMMERCE_CO_TITLE,
     NGX_COMMERCE_CO_PLAIN,
 
     NGX_COMMERCE_CO_DISCOUNT = NGX_COMMERCE_CO_PLAIN,
@@ -68,7 +71,8 @@ static void ngx_commerce_checkout_push(ngx_commerce_pg_array_t *a,
 static void ngx_commerce_checkout_push_whole(ngx_commerce_pg_array_t *a,
     ngx_commerce_checkout_t *co);
 static void ngx_commerce_checkout_push_lines(ngx_commerce_pg_array_t *a,
-    ngx_commerce_checkout_t *co, ngx_uint_t n, ngx_uint_t whole);
+    ngx_commerce_checkout_t *co, ngx_commerce_known_t *known,
+    ngx_uint_t whole);
 static void ngx_commerce_checkout_push_text(ngx_commerce_pg_array_t *a,
     const ngx_str_t *text);
 static void ngx_commerce_checkout_push_id(ngx_commerce_pg_array_t *a,
@@ -91,13 +95,16 @@ static const ngx_commerce_checkout_array_t
     { NGX_COMMERCE_PG_TEXT, 0 },
     { NGX_COMMERCE_PG_TEXT, 0 },
 
-    { NGX_COMMERCE_PG_INT4, 1 },
+    { NGX_COMMERCE_PG_UUID, 1 },
     { NGX_COMMERCE_PG_INT2, 1 },
     { NGX_COMMERCE_PG_UUID, 1 },
     { NGX_COMMERCE_PG_INT8, 1 },
     { NGX_COMMERCE_PG_INT4, 1 },
     { NGX_COMMERCE_PG_INT8, 1 },
     { NGX_COMMERCE_PG_INT4, 1 },
+    { NGX_COMMERCE_PG_BOOL, 1 },
+    { NGX_COMMERCE_PG_TEXT, 1 },
+    { NGX_COMMERCE_PG_TEXT, 1 },
 
     { NGX_COMMERCE_PG_INT8, 0 },
     { NGX_COMMERCE_PG_INT8, 0 },
@@ -135,6 +142,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
 {
     uint64_t                              sent;
     ngx_uint_t                            i, n, whole;
+    ngx_commerce_known_t                 *known;
     ngx_commerce_trade_t                 *trade;
     ngx_commerce_pg_array_t               a[NGX_COMMERCE_CO_WHOLE];
     ngx_commerce_pg_array_t               claims[NGX_COMMERCE_CLAIM_ARRAYS];
@@ -143,6 +151,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     const ngx_commerce_checkout_array_t  *array;
 
     trade = ngx_commerce_pg_lane_data(batch->lane);
+    known = ngx_commerce_known(conn, trade->cycle);
     sent = ngx_commerce_clock();
     whole = ngx_commerce_checkout_batch_whole(batch);
     n = whole ? NGX_COMMERCE_CO_WHOLE : NGX_COMMERCE_CO_PLAIN;
@@ -156,7 +165,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     q = ngx_commerce_pg_query(&batch->op,
                               whole ? NGX_COMMERCE_SQL_CHECKOUT_WHOLE
                                     : NGX_COMMERCE_SQL_CHECKOUT,
-                              3 + n);
+                              4 + n);
     if (q == NULL) {
         return NGX_ERROR;
     }
@@ -173,7 +182,7 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
         co->sent = sent;
 
         ngx_commerce_checkout_push(a, co);
-        ngx_commerce_checkout_push_lines(a, co, i + 1, whole);
+        ngx_commerce_checkout_push_lines(a, co, known, whole);
 
         if (whole) {
             ngx_commerce_checkout_push_whole(a, co);
@@ -184,8 +193,10 @@ ngx_commerce_checkout_build(ngx_commerce_pg_batch_t *batch,
     ngx_commerce_pg_int4(q, 2, (int32_t) conn->slot);
     ngx_commerce_pg_int4(q, 3, (int32_t) trade->conf->hold_time);
 
+    ngx_commerce_pg_int8(q, 4, known ? known->epoch : 0);
+
     for (i = 0; i < n; i++) {
-        ngx_commerce_pg_array_param(q, 4 + i, &a[i]);
+        ngx_commerce_pg_array_param(q, 5 + i, &a[i]);
     }
 
     if (q->failed) {
@@ -276,7 +287,8 @@ ngx_commerce_checkout_push_whole(ngx_commerce_pg_array_t *a,
 
 static void
 ngx_commerce_checkout_push_lines(ngx_commerce_pg_array_t *a,
-    ngx_commerce_checkout_t *co, ngx_uint_t n, ngx_uint_t whole)
+    ngx_commerce_checkout_t *co, ngx_commerce_known_t *known,
+    ngx_uint_t whole)
 {
     ngx_uint_t                     i;
     commerce_price_line_t         *priced;
@@ -286,7 +298,7 @@ ngx_commerce_checkout_push_lines(ngx_commerce_pg_array_t *a,
         line = &co->lines[i];
         priced = &co->quote.lines[i];
 
-        ngx_commerce_pg_push_int4(&a[NGX_COMMERCE_CO_N], (int32_t) n);
+        ngx_commerce_pg_push_uuid(&a[NGX_COMMERCE_CO_ORDER], &co->id);
         ngx_commerce_pg_push_int2(&a[NGX_COMMERCE_CO_LINE_NO],
                                   (int16_t) (i + 1));
         ngx_commerce_pg_push_uuid(&a[NGX_COMMERCE_CO_VARIANT],
@@ -299,6 +311,12 @@ ngx_commerce_checkout_push_lines(ngx_commerce_pg_array_t *a,
                                   priced->unit_price);
         ngx_commerce_pg_push_int4(&a[NGX_COMMERCE_CO_VERSION],
                                   line->item.version);
+        ngx_commerce_pg_push_bool(&a[NGX_COMMERCE_CO_KNOWN],
+                                  ngx_commerce_known_line(known, line));
+        ngx_commerce_pg_push_text(&a[NGX_COMMERCE_CO_SKU], line->item.sku,
+                                  line->item.sku_len);
+        ngx_commerce_pg_push_text(&a[NGX_COMMERCE_CO_TITLE],
+                                  line->item.title, line->item.title_len);
 
         if (whole) {
             ngx_commerce_pg_push_int8(&a[NGX_COMMERCE_CO_LINE_DISCOUNT],

@@ -40,6 +40,7 @@ ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co)
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];
 
+        /* one order, one instance: its fence is what the statement checks */
         rc = ngx_commerce_stock_take(zone, &line->item.ref,
                                      (uint32_t) line->quantity, &line->hold);
 

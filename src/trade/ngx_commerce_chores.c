@@ -7,6 +7,7 @@
 
 
 #define NGX_COMMERCE_EXPIRE_AT_ONCE  500    /* orders in one transaction */
+#define NGX_COMMERCE_CLOSE_SLOW      250    /* msec */
 #define NGX_COMMERCE_SWEEP_AT_ONCE   500    /* carts in one transaction */
 
 
@@ -24,6 +25,7 @@ static void ngx_commerce_background_settle(ngx_commerce_background_t *bg);
 static void ngx_commerce_background_settled(void *data, ngx_int_t rc);
 static void ngx_commerce_background_expired(ngx_commerce_background_t *bg,
     PGresult *res);
+static void ngx_commerce_background_closed(ngx_commerce_background_t *bg);
 static void ngx_commerce_background_limbo(ngx_commerce_background_t *bg);
 
 
@@ -129,6 +131,15 @@ ngx_commerce_chore_build(ngx_commerce_pg_op_t *op,
             ngx_commerce_pg_int8(q, 1, instance);
         }
 
+    } else if (chore == &bg->closing) {
+        bg->looked_at = 0;
+        q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_CLOSE_REPLACED, 3);
+        if (q) {
+            ngx_commerce_pg_int8(q, 1, instance);
+            ngx_commerce_pg_int8(q, 2, bg->closed_to);
+            ngx_commerce_pg_int4(q, 3, (int32_t) bg->step);
+        }
+
     } else if (chore == &bg->retention) {
         q = ngx_commerce_pg_query(op, NGX_COMMERCE_SQL_RETENTION, 1);
         if (q) {
@@ -184,6 +195,13 @@ ngx_commerce_chore_result(ngx_commerce_pg_op_t *op, ngx_uint_t query,
     } else if (chore == &bg->limbo && PQntuples(res)) {
         bg->unused = ngx_commerce_pg_get_int8(res, 0, 0);
 
+    } else if (chore == &bg->closing && PQntuples(res)) {
+        bg->looked_at = ngx_commerce_pg_get_int4(res, 0, 1);
+
+        if (bg->looked_at) {
+            bg->closed_to = ngx_commerce_pg_get_int8(res, 0, 0);
+        }
+
     } else if (chore == &bg->carts && PQntuples(res)) {
         bg->swept = ngx_commerce_pg_get_int8(res, 0, 0);
     }
@@ -205,6 +223,10 @@ ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
         ngx_log_error(NGX_LOG_ERR, bg->trade->log, 0,
                       "commerce: background work was refused by the "
                       "database, SQLSTATE %s", sqlstate);
+    }
+
+    if (outcome != NGX_COMMERCE_PG_COMMITTED && chore == &bg->closing) {
+        bg->step = ngx_max(bg->step / 2, 1);
     }
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED || !bg->leader) {
@@ -229,11 +251,15 @@ ngx_commerce_chore_done(ngx_commerce_pg_op_t *op,
     } else if (chore == &bg->limbo) {
         ngx_commerce_background_limbo(bg);
 
+    } else if (chore == &bg->closing) {
+        ngx_commerce_background_closed(bg);
+
     } else if (chore == &bg->carts) {
         if (bg->swept == NGX_COMMERCE_SWEEP_AT_ONCE) {
             chore->next = ngx_current_msec;
             ngx_commerce_chore(bg, chore, bg->sweeps);
         }
+
     } else if (chore == &bg->events) {
         ngx_commerce_events_done(bg);
     }
@@ -365,6 +391,28 @@ ngx_commerce_background_expired(ngx_commerce_background_t *bg, PGresult *res)
     }
 
     ngx_commerce_count(zone, NGX_COMMERCE_C_EXPIRED, bg->expired);
+}
+
+
+/* All open leases by turns, in steps that leave the sweeps their time. */
+
+static void
+ngx_commerce_background_closed(ngx_commerce_background_t *bg)
+{
+    ngx_msec_t  took;
+
+    if (bg->looked_at < bg->step) {
+        bg->closed_to = 0;
+    }
+
+    took = ngx_current_msec - bg->closing.began;
+
+    if (took > NGX_COMMERCE_CLOSE_SLOW) {
+        bg->step = ngx_max(bg->step / 2, 1);
+
+    } else {
+        bg->step = ngx_min(2 * bg->step, NGX_COMMERCE_CLOSE_STEP);
+    }
 }
 
 

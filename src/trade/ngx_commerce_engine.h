@@ -183,6 +183,10 @@ void ngx_commerce_lease_asked(ngx_commerce_trade_t *trade,
 /* Pools that nothing was taken from for commerce_lease_idle go back. */
 void ngx_commerce_lease_return_idle(ngx_commerce_trade_t *trade);
 
+/* For a worker without calls: forgets what was not sent; 1 while a grant may be
+   on its way. */
+ngx_uint_t ngx_commerce_lease_leave(ngx_commerce_trade_t *trade);
+
 /* Adds the fence row of the connection for "instance" where it has none. */
 ngx_int_t ngx_commerce_fence(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_conn_t *conn, int64_t instance);
@@ -239,6 +243,13 @@ commerce_json_errors_t *ngx_commerce_call_errors(ngx_commerce_call_t *call);
 /* A number of the query string: dflt when absent; NGX_ERROR refused 422. */
 ngx_int_t ngx_commerce_call_limit(ngx_commerce_call_t *call, ngx_uint_t dflt,
     ngx_uint_t max, ngx_uint_t *limit);
+
+/* 1: it writes nothing. */
+ngx_uint_t ngx_commerce_call_is_read(ngx_commerce_call_t *call);
+
+/* An SQL error of a run as an outcome: FAILED is a defect; a lock that lasts
+   or a deadlock has stored nothing, as if it was NOT_SENT. */
+ngx_commerce_pg_outcome_e ngx_commerce_call_error(const char *sqlstate);
 
 /* Ends the call for an outcome that is not COMMITTED. */
 void ngx_commerce_call_failed(ngx_commerce_call_t *call,

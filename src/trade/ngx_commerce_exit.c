@@ -39,6 +39,7 @@ typedef struct {
 
 static void ngx_commerce_exit_begin(ngx_event_t *ev);
 static void ngx_commerce_exit_tick(ngx_event_t *ev);
+static ngx_uint_t ngx_commerce_exit_units(ngx_commerce_trade_t *trade);
 static void ngx_commerce_exit_settled(void *data, ngx_int_t rc);
 static void ngx_commerce_exit_release(ngx_commerce_trade_t *trade);
 static void ngx_commerce_drain_tick(ngx_event_t *ev);
@@ -161,7 +162,7 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
         return;
     }
 
-    if ((trade->calls || ngx_commerce_zone_own_hand(trade->zone))
+    if ((trade->calls || ngx_commerce_exit_units(trade))
         && (ngx_msec_int_t) (e->deadline - ngx_current_msec) > 0)
     {
         ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
@@ -172,7 +173,7 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
 
     trade->closed = 1;
 
-    if (ngx_commerce_zone_own_hand(trade->zone)) {
+    if (ngx_commerce_exit_units(trade)) {
         ngx_commerce_exit_release(trade);
         return;
     }
@@ -202,6 +203,16 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
     if (e->settling) {
         ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
     }
+}
+
+
+/* In hand, or granted by an answer that has yet to come. */
+
+static ngx_uint_t
+ngx_commerce_exit_units(ngx_commerce_trade_t *trade)
+{
+    return ngx_commerce_lease_leave(trade)
+           || ngx_commerce_zone_own_hand(trade->zone);
 }
 
 

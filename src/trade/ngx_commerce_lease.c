@@ -8,6 +8,9 @@
 
 
 #define NGX_COMMERCE_LEASE_TICK  2          /* msec: others' refills */
+/* msec that stock-ups and left-overs wait for each other: an op costs as much
+   as some ten of its entries */
+#define NGX_COMMERCE_LEASE_GATHER  50
 #define NGX_COMMERCE_ASKED_TICK  5
 
 
@@ -17,6 +20,9 @@ static ngx_uint_t ngx_commerce_lease_served(ngx_commerce_lease_t *lease,
     ngx_commerce_waiter_t *waiter);
 static void ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     const ngx_commerce_stock_ref_t *ref, ngx_uint_t empty);
+static ngx_commerce_return_t *ngx_commerce_lease_note_return(
+    ngx_commerce_lease_t *lease, const commerce_uuid_t *variant,
+    ngx_commerce_stock_hold_t *hold);
 static void ngx_commerce_lease_tick_handler(ngx_event_t *ev);
 static void ngx_commerce_give_back_waited(ngx_event_t *ev);
 static void ngx_commerce_give_back_end(ngx_commerce_give_back_t *owner);
@@ -54,6 +60,11 @@ ngx_commerce_lease_start(ngx_commerce_trade_t *trade)
     lease->flush.data = lease;
     lease->flush.log = trade->log;
 
+    lease->gather.handler = ngx_commerce_lease_flush_handler;
+    lease->gather.data = lease;
+    lease->gather.log = trade->log;
+    lease->gather.cancelable = 1;
+
     lease->pause.handler = ngx_commerce_lease_flush_handler;
     lease->pause.data = lease;
     lease->pause.log = trade->log;
@@ -73,20 +84,15 @@ ngx_commerce_lease_start(ngx_commerce_trade_t *trade)
 void
 ngx_commerce_lease_stop(ngx_commerce_trade_t *trade)
 {
-    ngx_commerce_lease_t  *lease;
+    ngx_uint_t             i;
+    ngx_commerce_lease_t  *lease = trade->lease;
+    ngx_event_t           *timers[] = { &lease->tick, &lease->gather,
+                                        &lease->pause, &lease->asked_tick };
 
-    lease = trade->lease;
-
-    if (lease->tick.timer_set) {
-        ngx_del_timer(&lease->tick);
-    }
-
-    if (lease->pause.timer_set) {
-        ngx_del_timer(&lease->pause);
-    }
-
-    if (lease->asked_tick.timer_set) {
-        ngx_del_timer(&lease->asked_tick);
+    for (i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
+        if (timers[i]->timer_set) {
+            ngx_del_timer(timers[i]);
+        }
     }
 
     if (lease->flush.posted) {
@@ -110,6 +116,9 @@ ngx_commerce_lease_wait(ngx_commerce_trade_t *trade,
 
     lease = trade->lease;
 
+    /* first: a refill that does not count them is not the one to wait for */
+    ngx_commerce_lease_want(trade, waiter, 1);
+
     for (i = 0; i < waiter->n; i++) {
         want = &waiter->wants[i];
 
@@ -122,10 +131,14 @@ ngx_commerce_lease_wait(ngx_commerce_trade_t *trade,
     }
 
     ngx_queue_insert_tail(&lease->waiters, &waiter->queue);
-    ngx_commerce_lease_want(trade, waiter, 1);
 
     if (!lease->tick.timer_set) {
         ngx_add_timer(&lease->tick, NGX_COMMERCE_LEASE_TICK);
+    }
+
+    if (!ngx_queue_empty(&lease->refills)) {
+        /* perhaps it waits for one of those */
+        ngx_commerce_lease_flush(lease, 1);
     }
 
     /* starts its refills; a waiter that is served at once is left to the
@@ -290,6 +303,12 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     ngx_commerce_stock_hold_t  hold;
 
     trade = lease->trade;
+
+    if (!ngx_commerce_pg_is_ready(trade->leases) && !trade->exiting) {
+        /* the mark would keep it from workers whose connection lives */
+        return;
+    }
+
     block = ngx_commerce_lease_stocks_up(trade) ? trade->conf->lease_block : 0;
 
     r = ngx_calloc(sizeof(ngx_commerce_refill_t), trade->log);
@@ -317,7 +336,29 @@ ngx_commerce_lease_begin(ngx_commerce_lease_t *lease,
     }
 
     ngx_queue_insert_tail(&lease->refills, &r->queue);
-    ngx_post_event(&lease->flush, &ngx_posted_events);
+
+    /* more than a block: it sells so fast that it may be empty soon */
+    ngx_commerce_lease_flush(lease, empty || r->refill.extra > block);
+}
+
+
+void
+ngx_commerce_lease_flush(ngx_commerce_lease_t *lease, ngx_uint_t now)
+{
+    if (now || !ngx_commerce_lease_stocks_up(lease->trade)) {
+        lease->hurried = 1;
+
+        if (lease->gather.timer_set) {
+            ngx_del_timer(&lease->gather);
+        }
+
+        ngx_post_event(&lease->flush, &ngx_posted_events);
+        return;
+    }
+
+    if (!lease->gather.timer_set && !lease->flush.posted) {
+        ngx_add_timer(&lease->gather, NGX_COMMERCE_LEASE_GATHER);
+    }
 }
 
 
@@ -330,31 +371,60 @@ ngx_commerce_lease_add_return(ngx_commerce_lease_t *lease,
 {
     ngx_commerce_return_t  *ret;
 
+    ret = ngx_commerce_lease_note_return(lease, variant, hold);
+
+    if (ret && owner) {
+        ret->owner = owner;
+        owner->left++;
+    }
+
+    ngx_commerce_lease_flush(lease, 1);
+}
+
+
+void
+ngx_commerce_lease_add_rest(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold)
+{
+    ngx_commerce_return_t  *ret;
+
+    ret = ngx_commerce_lease_note_return(lease, variant, hold);
+
+    if (ret) {
+        ret->rest = 1;
+    }
+}
+
+
+static ngx_commerce_return_t *
+ngx_commerce_lease_note_return(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold)
+{
+    ngx_commerce_return_t  *ret;
+
     /* without memory the units stay with their lease: settlement finds them */
 
     ret = ngx_alloc(sizeof(ngx_commerce_return_t), lease->trade->log);
     if (ret == NULL) {
-        return;
+        return NULL;
     }
 
     if (ngx_commerce_random((u_char *) &ret->id, sizeof(int64_t)) != NGX_OK) {
         ngx_free(ret);
-        return;
+        return NULL;
     }
 
     ret->id &= INT64_MAX;
     ret->variant = *variant;
     ret->hold = *hold;
-    ret->owner = owner;
-
-    if (owner) {
-        owner->left++;
-    }
+    ret->owner = NULL;
+    ret->rest = 0;
 
     ngx_commerce_stock_carry(lease->trade->zone, hold->units);
 
     ngx_queue_insert_tail(&lease->returns, &ret->queue);
-    ngx_post_event(&lease->flush, &ngx_posted_events);
+
+    return ret;
 }
 
 
@@ -373,12 +443,20 @@ ngx_commerce_lease_give_back(ngx_commerce_trade_t *trade,
 {
     uint32_t                    i, n;
     commerce_uuid_t             variant;
+    ngx_commerce_lease_t       *lease;
     ngx_commerce_give_back_t   *owner;
     ngx_commerce_stock_hold_t   hold;
+
+    lease = trade->lease;
 
     owner = ngx_calloc(sizeof(ngx_commerce_give_back_t), trade->log);
     if (owner == NULL) {
         return NGX_ERROR;
+    }
+
+    if (!ngx_queue_empty(&lease->refills)) {
+        /* their marks keep what is to be given back */
+        ngx_commerce_lease_flush(lease, 1);
     }
 
     owner->done = done;
@@ -545,6 +623,10 @@ ngx_commerce_lease_asked(ngx_commerce_trade_t *trade, const char *payload)
     asked = &lease->asked[lease->nasked++];
     asked->variant = variant;
     asked->until = ngx_current_msec + NGX_COMMERCE_RECALL_WAIT;
+
+    if (!ngx_queue_empty(&lease->refills)) {
+        ngx_commerce_lease_flush(lease, 1);
+    }
 
     if (!lease->asked_tick.timer_set) {
         ngx_add_timer(&lease->asked_tick, NGX_COMMERCE_ASKED_TICK);

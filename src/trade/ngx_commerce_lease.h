@@ -35,6 +35,7 @@ typedef struct {
     int64_t                      own;
     unsigned                     others:1;
     unsigned                     alive:1;
+    unsigned                     tried:1;   /* the database may have it */
 } ngx_commerce_refill_t;
 
 
@@ -54,6 +55,7 @@ typedef struct {
     commerce_uuid_t              variant;
     ngx_commerce_stock_hold_t    hold;
     ngx_commerce_give_back_t    *owner;     /* may be NULL */
+    unsigned                     rest:1;    /* of a lease that was replaced */
 } ngx_commerce_return_t;
 
 
@@ -82,6 +84,7 @@ struct ngx_commerce_lease_s {
     int64_t                      instance;  /* of what is sent */
     ngx_event_t                  tick;
     ngx_event_t                  flush;     /* posted */
+    ngx_event_t                  gather;    /* a flush of what can wait */
     ngx_event_t                  pause;
     ngx_commerce_pg_op_t         op;
     ngx_uint_t                   most;      /* entries in an op; 0: any */
@@ -90,15 +93,23 @@ struct ngx_commerce_lease_s {
     ngx_uint_t                   nasked;
     ngx_event_t                  asked_tick;
     unsigned                     busy:1;
+    unsigned                     hurried:1; /* some of it cannot wait */
     unsigned                     refills_first:1;
 };
 
 
 /* ngx_commerce_lease.c */
 void ngx_commerce_lease_wake(ngx_commerce_lease_t *lease);
+/* Notes a return and sends it now. */
 void ngx_commerce_lease_add_return(ngx_commerce_lease_t *lease,
     const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold,
     ngx_commerce_give_back_t *owner);
+/* The same of what a replaced lease has left; it needs a flush. */
+void ngx_commerce_lease_add_rest(ngx_commerce_lease_t *lease,
+    const commerce_uuid_t *variant, ngx_commerce_stock_hold_t *hold);
+/* Sends what is noted: in this turn of the event loop, or else soon, together
+   with what comes up until then. */
+void ngx_commerce_lease_flush(ngx_commerce_lease_t *lease, ngx_uint_t now);
 void ngx_commerce_return_free(ngx_commerce_lease_t *lease,
     ngx_commerce_return_t *ret, ngx_int_t rc);
 

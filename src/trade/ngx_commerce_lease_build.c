@@ -56,6 +56,12 @@ ngx_commerce_lease_build(ngx_commerce_pg_op_t *op,
         return NGX_DECLINED;
     }
 
+    if (!ngx_queue_empty(&lease->refills) || !ngx_queue_empty(&lease->returns))
+    {
+        /* those that did not fit do not wait for others */
+        lease->hurried = 1;
+    }
+
     if (ngx_commerce_fence(op, conn, lease->instance) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -309,7 +315,12 @@ ngx_commerce_lease_build_lock(ngx_commerce_lease_t *lease,
 }
 
 
-/* The variants of all entries and what requests wait for of each. */
+/*
+ * The variants of all entries; with "need", and what requests wait for of
+ * each, only of those whose leases are to be closed: where requests wait, and
+ * where units are given back for good.  To sum the lines of a lease costs more
+ * than to grant one: those that a stock-up replaces are left to the sweep.
+ */
 
 static void
 ngx_commerce_lease_push(ngx_commerce_lease_t *lease,
@@ -324,9 +335,12 @@ ngx_commerce_lease_push(ngx_commerce_lease_t *lease,
          q = ngx_queue_next(q))
     {
         r = ngx_queue_data(q, ngx_commerce_refill_t, queue);
-        ngx_commerce_pg_push_uuid(variant, &r->refill.id);
 
-        if (need) {
+        if (need == NULL) {
+            ngx_commerce_pg_push_uuid(variant, &r->refill.id);
+
+        } else if (r->empty || r->refill.wanted) {
+            ngx_commerce_pg_push_uuid(variant, &r->refill.id);
             ngx_commerce_pg_push_int4(need,
                                    ngx_commerce_lease_int(r->refill.wanted));
         }
@@ -337,9 +351,12 @@ ngx_commerce_lease_push(ngx_commerce_lease_t *lease,
          q = ngx_queue_next(q))
     {
         ret = ngx_queue_data(q, ngx_commerce_return_t, queue);
-        ngx_commerce_pg_push_uuid(variant, &ret->variant);
 
-        if (need) {
+        if (need == NULL) {
+            ngx_commerce_pg_push_uuid(variant, &ret->variant);
+
+        } else if (!ret->rest) {
+            ngx_commerce_pg_push_uuid(variant, &ret->variant);
             ngx_commerce_pg_push_int4(need, 0);
         }
     }
@@ -437,14 +454,18 @@ ngx_commerce_lease_build_close(ngx_commerce_lease_t *lease, ngx_uint_t n)
     ngx_commerce_pg_array_t   variant, need;
     ngx_commerce_pg_query_t  *query;
 
+    ngx_commerce_pg_array(&variant, lease->op.pool, NGX_COMMERCE_PG_UUID, n);
+    ngx_commerce_pg_array(&need, lease->op.pool, NGX_COMMERCE_PG_INT4, n);
+    ngx_commerce_lease_push(lease, &variant, &need);
+
+    if (variant.n == 0) {
+        return NGX_OK;
+    }
+
     query = ngx_commerce_pg_query(&lease->op, NGX_COMMERCE_SQL_CLOSE_USED, 3);
     if (query == NULL) {
         return NGX_ERROR;
     }
-
-    ngx_commerce_pg_array(&variant, lease->op.pool, NGX_COMMERCE_PG_UUID, n);
-    ngx_commerce_pg_array(&need, lease->op.pool, NGX_COMMERCE_PG_INT4, n);
-    ngx_commerce_lease_push(lease, &variant, &need);
 
     ngx_commerce_pg_int8(query, 1, lease->instance);
     ngx_commerce_pg_array_param(query, 2, &variant);

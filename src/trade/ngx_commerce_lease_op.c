@@ -23,6 +23,9 @@ static void ngx_commerce_lease_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
 static void ngx_commerce_lease_answered(ngx_commerce_lease_t *lease);
 static void ngx_commerce_lease_again(ngx_commerce_lease_t *lease);
+static void ngx_commerce_lease_pause(ngx_commerce_lease_t *lease);
+static void ngx_commerce_lease_tried(ngx_commerce_lease_t *lease);
+static void ngx_commerce_lease_forget(ngx_commerce_lease_t *lease);
 static void ngx_commerce_lease_halve(ngx_commerce_lease_t *lease);
 static ngx_uint_t ngx_commerce_lease_length(ngx_queue_t *queue);
 static ngx_commerce_recall_t *ngx_commerce_recall_find(
@@ -57,10 +60,12 @@ ngx_commerce_lease_flush_handler(ngx_event_t *ev)
     lease->op.done = ngx_commerce_lease_done;
     lease->op.data = lease;
     lease->busy = 1;
+    lease->hurried = 0;
 
     if (ngx_commerce_pg_submit(lease->trade->leases, &lease->op) != NGX_OK) {
         lease->busy = 0;
-        ngx_add_timer(&lease->pause, NGX_COMMERCE_LEASE_PAUSE);
+        lease->hurried = 1;
+        ngx_commerce_lease_pause(lease);
     }
 }
 
@@ -146,6 +151,7 @@ ngx_commerce_lease_done(ngx_commerce_pg_op_t *op,
                       "commerce: leases were refused by the database, "
                       "SQLSTATE %s", sqlstate);
         ngx_commerce_lease_drop(lease);
+        ngx_commerce_lease_pause(lease);
 
     } else if (outcome == NGX_COMMERCE_PG_FAILED
                && (ngx_strcmp(sqlstate, "55P03") == 0
@@ -154,14 +160,19 @@ ngx_commerce_lease_done(ngx_commerce_pg_op_t *op,
         ngx_commerce_lease_halve(lease);
 
     } else {
+        if (outcome != NGX_COMMERCE_PG_NOT_SENT) {
+            ngx_commerce_lease_tried(lease);
+        }
+
         ngx_commerce_lease_again(lease);
+        ngx_commerce_lease_forget(lease);
     }
 
     ngx_commerce_lease_wake(lease);
 
     if (!ngx_queue_empty(&lease->refills) || !ngx_queue_empty(&lease->returns))
     {
-        ngx_post_event(&lease->flush, &ngx_posted_events);
+        ngx_commerce_lease_flush(lease, lease->hurried || lease->most);
     }
 }
 
@@ -208,7 +219,7 @@ ngx_commerce_lease_answered(ngx_commerce_lease_t *lease)
                                       r->free, r->own,
                                       r->others && !r->recalled, &left);
         if (left.lease && left.units) {
-            ngx_commerce_lease_add_return(lease, &r->refill.id, &left, NULL);
+            ngx_commerce_lease_add_rest(lease, &r->refill.id, &left);
         }
 
         ngx_free(r);
@@ -233,12 +244,67 @@ ngx_commerce_lease_again(ngx_commerce_lease_t *lease)
         ngx_queue_insert_head(&lease->returns, q);
     }
 
-    if (!lease->pause.timer_set
-        && (!ngx_queue_empty(&lease->refills)
-            || !ngx_queue_empty(&lease->returns)))
-    {
+    ngx_commerce_lease_pause(lease);
+}
+
+
+static void
+ngx_commerce_lease_pause(ngx_commerce_lease_t *lease)
+{
+    if (!lease->pause.timer_set) {
         ngx_add_timer(&lease->pause, NGX_COMMERCE_LEASE_PAUSE);
     }
+}
+
+
+/* For good: that a later run was not sent says nothing of this one. */
+
+static void
+ngx_commerce_lease_tried(ngx_commerce_lease_t *lease)
+{
+    ngx_queue_t            *q;
+    ngx_commerce_refill_t  *r;
+
+    for (q = ngx_queue_head(&lease->sent_refills);
+         q != ngx_queue_sentinel(&lease->sent_refills);
+         q = ngx_queue_next(q))
+    {
+        r = ngx_queue_data(q, ngx_commerce_refill_t, queue);
+        r->tried = 1;
+    }
+}
+
+
+/* Refills that no database has seen: their marks fall, who waits for one of
+   them begins it anew. */
+
+static void
+ngx_commerce_lease_forget(ngx_commerce_lease_t *lease)
+{
+    ngx_queue_t            *q;
+    ngx_commerce_refill_t  *r;
+
+    for (q = ngx_queue_head(&lease->refills);
+         q != ngx_queue_sentinel(&lease->refills); )
+    {
+        r = ngx_queue_data(q, ngx_commerce_refill_t, queue);
+        q = ngx_queue_next(q);
+
+        if (!r->tried) {
+            ngx_queue_remove(&r->queue);
+            ngx_commerce_refill_free(lease, r);
+        }
+    }
+}
+
+
+ngx_uint_t
+ngx_commerce_lease_leave(ngx_commerce_trade_t *trade)
+{
+    ngx_commerce_lease_forget(trade->lease);
+
+    return !ngx_queue_empty(&trade->lease->refills)
+           || !ngx_queue_empty(&trade->lease->sent_refills);
 }
 
 

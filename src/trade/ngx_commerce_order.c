@@ -116,6 +116,9 @@ ngx_commerce_order_show(ngx_commerce_call_t *call, const commerce_uuid_t *id,
     call->order_id = *id;
     call->has_order_id = 1;
 
+    /* a write shows an order when it is stored */
+    call->stored = !ngx_commerce_call_is_read(call);
+
     ngx_commerce_call_read(call, &o->op);
 }
 
@@ -185,13 +188,11 @@ ngx_commerce_order_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_call_db_time(call, op);
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED) {
-        call->replayed = 0;
         ngx_commerce_call_failed(call, outcome);
         return;
     }
 
     if (!o->found) {
-        call->replayed = 0;
         ngx_commerce_refuse(call, COMMERCE_NOT_FOUND, NULL);
         return;
     }

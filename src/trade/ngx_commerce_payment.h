@@ -43,7 +43,6 @@ typedef struct {
     ngx_uint_t                   asked;     /* times units were leased */
     unsigned                     keyed:1;
     unsigned                     late:1;
-    unsigned                     uncertain:1;
     unsigned                     found:1;
     unsigned                     reused:1;
     unsigned                     failed:1;  /* no memory for a row */
@@ -72,10 +71,6 @@ void ngx_commerce_payment_send(ngx_commerce_payment_t *pay);
 /* A row of "pay" or "pay_late", from the column of its code. */
 void ngx_commerce_payment_row(ngx_commerce_payment_t *pay, PGresult *res,
     int row);
-
-/* An SQL error of a run as an outcome: FAILED is a defect; a lock that lasts
-   or a deadlock has stored nothing, as if it was NOT_SENT. */
-ngx_commerce_pg_outcome_e ngx_commerce_payment_error(const char *sqlstate);
 
 /* What the code of a committed run means. */
 void ngx_commerce_payment_verdict(ngx_commerce_payment_t *pay);

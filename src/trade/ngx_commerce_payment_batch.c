@@ -54,15 +54,8 @@ ngx_commerce_payment_send(ngx_commerce_payment_t *pay)
     pay->item.weight = 1;
 
     if (ngx_commerce_pg_enqueue(pay->call->trade->payments, &pay->item)
-        == NGX_OK)
+        != NGX_OK)
     {
-        return;
-    }
-
-    if (pay->uncertain) {
-        ngx_commerce_call_failed(pay->call, NGX_COMMERCE_PG_UNKNOWN);
-
-    } else {
         ngx_commerce_refuse(pay->call, COMMERCE_OVERLOADED,
                             "the queue of payments is full");
     }
@@ -212,7 +205,7 @@ ngx_commerce_payment_done(ngx_commerce_pg_item_t *item,
         return;
 
     case NGX_COMMERCE_PG_UNKNOWN:
-        pay->uncertain = 1;
+        call->stored = 1;
         ngx_commerce_count(call->trade->zone, NGX_COMMERCE_C_UNKNOWN, 1);
         ngx_commerce_payment_lookup(pay);
         return;
@@ -222,28 +215,18 @@ ngx_commerce_payment_done(ngx_commerce_pg_item_t *item,
                       "commerce: a payment was refused by the database, "
                       "SQLSTATE %s, request %V", sqlstate, &call->request_id);
 
-        if (pay->uncertain) {
+        if (call->stored) {
             ngx_commerce_payment_lookup(pay);
             return;
         }
 
-        ngx_commerce_call_failed(call, ngx_commerce_payment_error(sqlstate));
+        ngx_commerce_call_failed(call, ngx_commerce_call_error(sqlstate));
         return;
 
     default:
-        ngx_commerce_call_failed(call, pay->uncertain ? NGX_COMMERCE_PG_UNKNOWN
-                                                      : outcome);
+        ngx_commerce_call_failed(call, outcome);
         return;
     }
-}
-
-
-ngx_commerce_pg_outcome_e
-ngx_commerce_payment_error(const char *sqlstate)
-{
-    return ngx_strcmp(sqlstate, "55P03") == 0
-           || ngx_strcmp(sqlstate, "40P01") == 0
-           ? NGX_COMMERCE_PG_NOT_SENT : NGX_COMMERCE_PG_FAILED;
 }
 
 
@@ -273,6 +256,7 @@ ngx_commerce_payment_verdict(ngx_commerce_payment_t *pay)
     case NGX_COMMERCE_PAY_KEY_EXISTS:
         /* paid: perhaps by this very key, in a run whose answer was lost or
            whose commit this statement's snapshot did not see */
+        pay->call->stored = 1;
         ngx_commerce_payment_lookup(pay);
         return;
     }
@@ -386,14 +370,11 @@ ngx_commerce_payment_lookup_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_call_db_time(call, op);
 
     if (outcome != NGX_COMMERCE_PG_COMMITTED || pay->failed) {
-        call->replayed = 0;
-        ngx_commerce_call_failed(call, pay->uncertain ? NGX_COMMERCE_PG_UNKNOWN
-                                                      : outcome);
+        ngx_commerce_call_failed(call, outcome);
         return;
     }
 
     if (pay->found && pay->reused) {
-        call->replayed = 0;
         ngx_commerce_refuse(call, COMMERCE_IDEMPOTENCY_KEY_REUSED,
                             "this key came with another request before");
         return;

@@ -126,7 +126,7 @@ ngx_commerce_payment_late_done(ngx_commerce_pg_op_t *op,
         return;
 
     case NGX_COMMERCE_PG_UNKNOWN:
-        pay->uncertain = 1;
+        call->stored = 1;
         ngx_commerce_count(call->trade->zone, NGX_COMMERCE_C_UNKNOWN, 1);
         ngx_commerce_payment_lookup(pay);
         return;
@@ -136,15 +136,14 @@ ngx_commerce_payment_late_done(ngx_commerce_pg_op_t *op,
                       "commerce: a late payment was refused by the database, "
                       "SQLSTATE %s, request %V", sqlstate, &call->request_id);
 
-        outcome = ngx_commerce_payment_error(sqlstate);
+        outcome = ngx_commerce_call_error(sqlstate);
         break;
 
     default:
         break;
     }
 
-    ngx_commerce_call_failed(call, pay->uncertain ? NGX_COMMERCE_PG_UNKNOWN
-                                                  : outcome);
+    ngx_commerce_call_failed(call, outcome);
 }
 
 

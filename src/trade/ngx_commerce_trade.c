@@ -33,8 +33,10 @@
 /* for carts alone: what is not on disk yet when the server dies is lost */
 #define NGX_COMMERCE_CART_SETTINGS                                            \
     NGX_COMMERCE_WRITE_SETTINGS ",synchronous_commit=off"
+/* to plan a reading anew costs several times as much as to run it */
 #define NGX_COMMERCE_READ_SETTINGS                                            \
-    "enable_seqscan=off,jit=off,statement_timeout=5s,"                        \
+    "plan_cache_mode=force_generic_plan,enable_seqscan=off,jit=off,"          \
+    "statement_timeout=5s,"                                                   \
     "default_transaction_read_only=on"
 
 

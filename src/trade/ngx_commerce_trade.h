@@ -134,6 +134,8 @@ struct ngx_commerce_call_s {
     ngx_str_t                   scope;      /* for 401 and 403 */
     unsigned                    replayed:1;
     unsigned                    answered:1;
+    unsigned                    stored:1;   /* what it writes is, or may be:
+                                               see refuse() */
     unsigned                    cacheable:1;        /* public catalogue */
     commerce_problem_e          problem;
     const char                 *detail;     /* of a problem; may be NULL */
@@ -167,7 +169,11 @@ typedef void (*ngx_commerce_handler_pt)(ngx_commerce_call_t *call);
 void ngx_commerce_answer(ngx_commerce_call_t *call, ngx_uint_t status,
     ngx_str_t *body);
 
-/* detail: a constant or in call->pool; never what the client sent. */
+/*
+ * detail: a constant or in call->pool; never what the client sent.  With
+ * call->stored a 5xx becomes outcome_unknown: the others promise that nothing
+ * was done.
+ */
 void ngx_commerce_refuse(ngx_commerce_call_t *call, commerce_problem_e problem,
     const char *detail);
 

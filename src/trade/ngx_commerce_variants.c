@@ -11,6 +11,8 @@ static void ngx_commerce_variants_result(ngx_commerce_pg_op_t *op,
 static void ngx_commerce_variants_done(ngx_commerce_pg_op_t *op,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
 static void ngx_commerce_variants_busy(ngx_event_t *ev);
+static ngx_str_t ngx_commerce_variant_text(PGresult *res, int row, int column,
+    size_t max);
 static void ngx_commerce_variant_prices(ngx_commerce_variant_t *variant,
     ngx_str_t *text);
 static int64_t ngx_commerce_variant_number(u_char **p, u_char *end);
@@ -186,12 +188,12 @@ ngx_commerce_variant_row(PGresult *res, int row,
     ngx_commerce_pg_get_uuid(res, row, 0, &variant->id);
     ngx_commerce_pg_get_uuid(res, row, 1, &variant->product_id);
 
-    text = ngx_commerce_pg_get_text(res, row, 2);
-    variant->sku_len = (uint8_t) ngx_min(text.len, COMMERCE_SKU_MAX);
+    text = ngx_commerce_variant_text(res, row, 2, COMMERCE_SKU_MAX);
+    variant->sku_len = (uint8_t) text.len;
     ngx_memcpy(variant->sku, text.data, variant->sku_len);
 
-    text = ngx_commerce_pg_get_text(res, row, 3);
-    variant->title_len = (uint8_t) ngx_min(text.len, COMMERCE_TITLE_MAX);
+    text = ngx_commerce_variant_text(res, row, 3, COMMERCE_TITLE_MAX);
+    variant->title_len = (uint8_t) text.len;
     ngx_memcpy(variant->title, text.data, variant->title_len);
 
     variant->version = ngx_commerce_pg_get_int4(res, row, 4);
@@ -205,6 +207,27 @@ ngx_commerce_variant_row(PGresult *res, int row,
 
     text = ngx_commerce_pg_get_text(res, row, 9);
     variant->category = commerce_price_category(text.data, text.len);
+}
+
+
+/* What SQL made longer than the API takes is cut between two characters. */
+
+static ngx_str_t
+ngx_commerce_variant_text(PGresult *res, int row, int column, size_t max)
+{
+    ngx_str_t  text;
+
+    text = ngx_commerce_pg_get_text(res, row, column);
+
+    if (text.len > max) {
+        text.len = max;
+
+        while (text.len && (text.data[text.len] & 0xc0) == 0x80) {
+            text.len--;
+        }
+    }
+
+    return text;
 }
 
 

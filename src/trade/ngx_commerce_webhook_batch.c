@@ -262,7 +262,7 @@ ngx_commerce_webhook_done(ngx_commerce_pg_item_t *item,
             return;
         }
 
-        outcome = ngx_commerce_payment_error(sqlstate);
+        outcome = ngx_commerce_call_error(sqlstate);
     }
 
     /* whatever has become of it: it comes again, and meets its row */

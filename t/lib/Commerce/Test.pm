@@ -145,6 +145,8 @@ sub instance {
     my $nginx = Commerce::Test::Nginx->new(
         %options,
         directives => {
+            # on a busy machine orders wait for longer than the default of 2 s
+            commerce_queue => '4096 timeout=10s',
             commerce_zone => 'shop:32m',
             commerce_database => qq{"$conninfo"},
             commerce_database_password_file =>
