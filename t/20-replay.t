@@ -162,7 +162,8 @@ $waiting->send_raw(Commerce::Test::Client::render('POST', '/v1/orders', $body,
 
 ok(wait_until {
     $t->sql("SELECT count(*) FROM pg_stat_activity WHERE datname = '"
-        . $t->database . "' AND wait_event_type = 'Lock'") > 0;
+        . $t->database . "' AND wait_event_type = 'Lock'"
+        . " AND application_name LIKE '%/orders'") > 0;
 }, 'the first waits in the database');
 
 $r = buy($key);

@@ -152,6 +152,13 @@ is($out, "/run/nginx\n/tmp\n/var/lib/nginx\n/var/tmp\n",
    'its user may write where nginx has to, and nowhere else')
     or diag($out);
 
+my $created = $labels->{"$label.created"};
+($rc, $out) = in_image([ '--user', '0:0' ], 'find', '/', '-xdev', '-type', 'f',
+    '-newermt', $created gt '2026-01-01' ? $created : '2026-01-01 UTC');
+is(join('', grep { !m{^/(?:\.dockerenv|etc/(?:hosts|hostname|resolv\.conf))$} }
+        split /^/, $out), '',
+   'no file has the time of the build: the next one gives the same layers');
+
 for my $path ('/usr/lib/nginx/modules/ngx_http_commerce_module.so',
               '/usr/bin/commerce-migrate', '/usr/bin/commerce-admin',
               '/usr/bin/commerce-client', "$share/demo-catalogue.ndjson",

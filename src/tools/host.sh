@@ -70,7 +70,9 @@ install_missing() {
             trap "rm -f \$log" EXIT
         fi
 
-        { apt-get update && apt-get install -y --no-install-recommends "$@"; } \
+        get() { apt-get -o Acquire::Retries=3 "$@"; }
+
+        { get update && get install -y --no-install-recommends "$@"; } \
             > "$log" 2>&1 < /dev/null || { tail -n 15 "$log" >&2; exit 1; }
     ' bash "${missing[@]}" \
         || die "cannot install ${missing[*]}"
@@ -119,11 +121,12 @@ port_is_free() {
     ' "$1"
 }
 
+# t/lib draws above: it may look at a port just when this is doing so
 free_port() {
     local port
 
     for _ in $(seq 200); do
-        port=$((10000 + (RANDOM * 32768 + RANDOM) % 20000))
+        port=$((10000 + RANDOM % 2000))
         if port_is_free "$port" > /dev/null; then
             echo "$port"
             return

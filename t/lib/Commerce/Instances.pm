@@ -20,7 +20,7 @@ Commerce::Instances - several nginx on one database, for tests
 
     id_of($nginx)                the id under which it is registered
     state_of($t, $id)            'live', 'dying' or 'dead'
-    becomes($t, $id, 'dead')     waits for it, a few seconds over the ttl
+    becomes($t, $id, 'dead')     waits for it, far over the ttl
     placed($t, 'tea')            'free 8 leased 1 held 1'
     lines_of($t, 'tea')          units on order lines
     best_of($n, $code)           true when one of $n rounds is: for what is a
@@ -165,7 +165,7 @@ sub state_of {
 sub becomes {
     my ($t, $id, $state) = @_;
 
-    return wait_until { state_of($t, $id) eq $state } ttl() + 5;
+    return wait_until { state_of($t, $id) eq $state } ttl() + 40;
 }
 
 
@@ -208,16 +208,34 @@ sub freeze {
 }
 
 
-# The process that has the socket between two local ports, 0: none.
+# The worker that has the socket between two local ports, 0: none.
 sub owner {
     my ($local, $peer) = map { sprintf '%04X', $_ } @_;
 
     my ($inode) = slurp('/proc/net/tcp')
         =~ /^ *\d+: \w+:$local \w+:$peer 01(?: +\S+){5} +(\d+)/m or return 0;
-    my ($fd) = grep { (readlink($_) // '') eq "socket:[$inode]" }
-        glob '/proc/[0-9]*/fd/*';
+    my $fd = as_worker(sub {
+        return (grep { (readlink($_) // '') eq "socket:[$inode]" }
+                glob '/proc/[0-9]*/fd/*')[0];
+    });
 
     return $fd ? ($fd =~ m{/proc/(\d+)/})[0] : 0;
+}
+
+
+# As the user of the workers: in a container root may not look at the files of
+# others.
+sub as_worker {
+    my ($code) = @_;
+
+    return $code->() unless Commerce::Test::Host::as_root();
+
+    my ($uid, $gid) = (getpwnam 'www-data')[2, 3];
+
+    local $) = "$gid $gid";
+    local $> = $uid;
+
+    return $code->();
 }
 
 

@@ -61,11 +61,12 @@ sub as_root {
 }
 
 
-# A port below the ephemeral range; a UDP socket on the same number, held
-# until the process ends, keeps other test files away from it.
+# A port below the ephemeral range and above what src/tools/host.sh draws from;
+# a UDP socket on the same number, held until the process ends, keeps other test
+# files away from it.
 sub free_port {
     for (1 .. 500) {
-        my $port = 10_000 + int(rand(20_000));
+        my $port = 12_000 + int(rand(18_000));
 
         my $lock = IO::Socket::IP->new(
             LocalHost => '127.0.0.1', LocalPort => $port, Type => SOCK_DGRAM,
@@ -189,11 +190,11 @@ sub user_command {
 }
 
 
-# Calls the code until it is true or the seconds (10) are over.
+# Calls the code until it is true or the seconds (30) are over.
 sub wait_until (&;$) {
     my ($code, $timeout) = @_;
 
-    my $deadline = Time::HiRes::time() + slower($timeout // 10);
+    my $deadline = Time::HiRes::time() + slower($timeout // 30);
     my $pause = 0.005;
 
     for ( ;; ) {
