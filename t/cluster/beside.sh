@@ -19,7 +19,7 @@ part_beside() {
     check "the values for staging, TLS at the entry and to the database" \
         staging install --wait --timeout 10m || return 0
     check "helm test" helm test shop -n "$namespace" --timeout 5m
-    check "an HPA from 2 to 4, two pods are ready" until_true 120 two_of_four
+    check "an HPA from 2 to 4, two pods are ready" until_true 480 two_of_four
     check "an order by HTTPS, the certificate verified" order_by_https
     database=pod/shop-db
     check "the engine's connections to the database have TLS" is \
@@ -75,8 +75,9 @@ staging() {
 }
 
 order_by_https() {
-    client_pod by-https commerce-client order --sku TEE-M --cacert /test/ca.crt \
-        --end cancel --url "https://shop-nginx-commerce.$namespace.svc:443"
+    client_pod by-https commerce-client order --sku TEE-M --retry 60 \
+        --cacert /test/ca.crt --end cancel \
+        --url "https://shop-nginx-commerce.$namespace.svc:443"
     until_true 120 phase_is by-https Succeeded || { k logs by-https; return 1; }
 }
 

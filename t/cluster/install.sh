@@ -19,20 +19,26 @@ part_install() {
 order_from_outside() {
     local port pid url rc=0
 
-    k port-forward service/shop-nginx-commerce :80 > "$work/forward" 2>&1 &
+    rm -f "$work/forward"
+    kubectl -n "$namespace" port-forward service/shop-nginx-commerce :80 \
+        > "$work/forward" 2>&1 &
     pid=$!
-    until_true 30 grep -q 'Forwarding from 127' "$work/forward" || return 1
-    port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$work/forward" | head -n 1)
-    url=http://127.0.0.1:$port
-    docker run --rm --network host --entrypoint commerce-client "$image" \
-        order --url "$url" --sku TEE-M || rc=$?
-    kill "$pid"
+    if until_true 30 grep -q 'Forwarding from 127' "$work/forward"; then
+        port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$work/forward" | head -n 1)
+        url=http://127.0.0.1:$port
+        docker run --rm --network host --entrypoint commerce-client "$image" \
+            order --url "$url" --sku TEE-M --retry 60 || rc=$?
+    else
+        cat "$work/forward"
+        rc=1
+    fi
+    kill "$pid" 2> /dev/null || true
     wait "$pid" 2> /dev/null || true
     return "$rc"
 }
 
 order_from_pod() {
-    client_pod by-name commerce-client order --sku TEE-M \
+    client_pod by-name commerce-client order --sku TEE-M --retry 60 \
         --url "http://shop-nginx-commerce.$namespace.svc:80"
     until_true 120 phase_is by-name Succeeded || { k logs by-name; return 1; }
 }

@@ -34,6 +34,11 @@ until_true() {
     done
 }
 
+# three_tries COMMAND...: for what needs the network
+three_tries() {
+    "$@" || { sleep 2; "$@"; } || { sleep 5; "$@"; }
+}
+
 is() {
     [ "$1" = "$2" ] || { printf 'got "%s", expected "%s"\n' "$1" "$2"; return 1; }
 }
@@ -55,14 +60,43 @@ use_shop() {
     namespace=$shop
 }
 
+# in_pod POD [OPTION...] -- COMMAND...: what it prints on stdout, and its exit
+# code. It is run up to three times where the way to the pod breaks, so it shall
+# only read; what the command itself says stands.
+in_pod() {
+    local output pod=()
+
+    while [ "$1" != -- ]; do
+        pod+=("$1")
+        shift
+    done
+    shift
+
+    output=$(three_tries exec_to_the_end "$@") || return
+    printf '%s' "${output%$'\n'exit *}"
+    return "${output##*exit }"
+}
+
+# the way was there until the end where the last line is there
+exec_to_the_end() {
+    local output
+
+    output=$(k exec "${pod[@]}" -- \
+        sh -c '"$@"; printf "\nexit %d" "$?"' sh "$@") \
+        && [[ ${output##*$'\n'} =~ ^exit\ [0-9]+$ ]] && echo "$output"
+}
+
 # psql in the database of the namespace
 sql() {
-    k exec "${database:-statefulset/shop-nginx-commerce-postgresql}" -- \
+    in_pod "${database:-statefulset/shop-nginx-commerce-postgresql}" -- \
         sh -c 'PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") exec psql -XAtq \
             -h 127.0.0.1 -U postgres -d "$POSTGRES_DB" -c "$1"' sql "$1"
 }
 
-admin() { k exec deploy/shop-nginx-commerce -c engine -- /etc/nginx-commerce/admin "$@"; }
+admin() {
+    in_pod deploy/shop-nginx-commerce -c engine -- \
+        /etc/nginx-commerce/admin "$@"
+}
 
 pods() {
     k get pods -l "app.kubernetes.io/component=engine" \
@@ -111,11 +145,18 @@ load_start() {
 load_runs() { k logs "$1" | grep -x running; }
 
 load_stop() {
-    k exec "$1" -- perl -e 'kill TERM => 1'
+    until_true 60 load_told "$1" > /dev/null
     until_true 60 phase_is "$1" Succeeded > /dev/null
-    k logs "$1" > "$2"
+    until_true 60 load_sums "$1" "$2" > /dev/null
     note "$1: $(tail -n 1 "$2")"
 }
+
+# its container may end before the exec has
+load_told() {
+    k exec "$1" -- perl -e 'kill TERM => 1' || phase_is "$1" Succeeded
+}
+
+load_sums() { k logs "$1" > "$2" && grep -q '^sent ' "$2"; }
 
 none_failed() { grep ' failed 0 ' "$1" || { head -n 20 "$1"; return 1; }; }
 

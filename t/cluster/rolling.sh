@@ -5,7 +5,7 @@ part_rolling() {
 
     use_shop
     before=$(sql 'SELECT count(*) FROM commerce.orders')
-    load_start load-rolling TEE-M 60
+    load_start load-rolling SLEEVE 60
 
     check "a rolling update under load" helm_do upgrade shop "$chart" \
         --set image.tag="${next#*:}" --wait --timeout 10m

@@ -8,7 +8,7 @@ part_upgrade() {
     secret=$(secret_sum)
     before=$(sql 'SELECT count(*) FROM commerce.schema_migration')
     check "an image with one more migration" one_more "$more" || return 0
-    load_start load-upgrade TEE-L 40
+    load_start load-upgrade SLEEVE 40
 
     check "an upgrade with a schema change" helm_do upgrade shop "$chart" \
         --set image.tag="${more#*:}" --set engine.lowStock=7 \
