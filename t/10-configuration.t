@@ -53,7 +53,8 @@ SKIP: {
     skip 'there is no example yet', 2 unless -r $example;
 
     my $text = slurp($example);
-    my ($port, $other) = ($nginx->port, $nginx->admin_port);
+    my @ports = ($nginx->port, $nginx->admin_port);
+    my $keys = 0;
     my $module = Commerce::Test::Host::build_dir()
         . '/ngx_http_commerce_module.so';
 
@@ -62,13 +63,12 @@ SKIP: {
     $text =~ s/^(\s*)user\s+.*?;/$1/m;
     $text =~ s/^(\s*(?:pid|error_log|access_log)\s+)\S+/$1$dir\/file/mg;
     $text =~ s/^(\s*commerce_token_key_file\s+)\S+;/
-               my $head = $1; my $n = ++$main::keys;
-               "$head$dir\/key-$n;"/mgex;
+               $1 . "$dir\/key-" . ++$keys . ';'/mgex;
     $text =~ s/^(\s*commerce_database_password_file\s+)\S+;/$1$dir\/key-1;/mg;
     $text =~ s/^(\s*commerce_database\s+).*?;/$1"$conninfo";/m;
     $text =~ s/^\s*ssl_\w+\s+.*;$//mg;
     $text =~ s/^(\s*listen\s+).*?;/$1 . '127.0.0.1:'
-               . (--$main::n ? $port++ : $other++) . ';'/mge;
+               . shift(@ports) . ';'/mge;
 
     spew("$dir/key-$_", ("k$_" x 32), 0600) for 1 .. 9;
     spew("$dir/nginx.conf", $text);

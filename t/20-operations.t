@@ -1,6 +1,7 @@
 # Metrics, health, access log.
 
 use Commerce::Test;
+use List::Util qw(sum0);
 
 my $t = Commerce::Test->new(workers => 2, http => <<'END')->start;
 log_format commerce '$request_method $uri $status op=$commerce_operation '
@@ -85,7 +86,14 @@ my @answers = $t->race(8, [ map { [ $t->order_request({ tea => 2 }) ] }
 is(scalar(grep { $_->{status} == 201 } @answers), $orders, 'orders');
 $t->order({ tea => 5000 });
 
-my $after = get_metrics();
+# a request is counted when its answer has been sent
+my ($after, %moved);
+ok((wait_until {
+    $after = get_metrics();
+    %moved = map { $_ => value($after, $_) - value($before, $_) } keys %$after;
+    $orders + 1 == sum0(map { $moved{$_} } grep { /order_create/ } keys %moved);
+}), 'each request is counted')
+    or diag(join "\n", grep { $moved{$_} } sort keys %moved);
 is(value($after, 'commerce_orders_total')
    - value($before, 'commerce_orders_total'), $orders,
    'commerce_orders_total, whatever worker answers');
@@ -107,10 +115,8 @@ my @buckets = map { $after->{$_} }
 is_deeply(\@buckets, [ sort { $a <=> $b } @buckets ],
           'its buckets are cumulative');
 
-my %moved = map { $_ => value($after, $_) - value($before, $_) } keys %$after;
 ok((grep { /order_create/ && /out_of_stock/ && $moved{$_} == 1 } keys %moved),
-   'the refusal is counted by its reason')
-    or diag(join "\n", grep { $moved{$_} } sort keys %moved);
+   'the refusal is counted by its reason');
 ok((grep { /units_sold/ && $moved{$_} == 2 * $orders } keys %moved),
    'units sold');
 ok((grep { /lease/ && /grant/ && $moved{$_} >= 2 * $orders } keys %moved),
@@ -167,8 +173,9 @@ like($log, qr{POST /v1/orders 409 op=order_create out=out_of_stock order=-},
      'a refusal');
 like($log, qr{GET /v1/products 200 op=product_list}, 'a list');
 like($log, qr{GET /v1/few 429 op=other out=too_many_requests}, 'a limit');
-ok((grep { /outcome="too_many_requests"/ } keys %{ get_metrics() }),
-   'the limit has an outcome of its own');
+ok((wait_until {
+    grep { /outcome="too_many_requests"/ } keys %{ get_metrics() };
+}), 'the limit has an outcome of its own');
 like($log, qr{GET /livez 200 op=- out=- order=- db=-}, 'others have none');
 
 
