@@ -187,4 +187,22 @@ is($r->{json}{total}, 1250, 'and it says which');
 amounts(order({ pen => 1 }, at('DE'), expected_total => 1250),
         '1000 250 0 0 1250', 'but at this one');
 
+
+# nor do they refuse
+
+for my $total (1200, 1250) {
+    $t->sql(sprintf $behind, 1000 * $total - 1_000_000);
+    amounts(order({ pen => 1 }, at('DE'), expected_total => $total),
+            join(' ', 1000, $total - 1000, 0, 0, $total),
+            "the new total is right: $total");
+}
+
+$t->sql(q{INSERT INTO commerce.shipping_method (id, code, title, countries, }
+      . q{prices, free_over) SELECT gen_random_uuid(), 'new', title, }
+      . q{countries, prices, free_over FROM commerce.shipping_method }
+      . q{WHERE code = 'std'; }
+      . q{UPDATE commerce.pricing_rules SET version = version + 1});
+is(order({ pen => 1 }, at('DE', undef, 'new'))->{status}, 201,
+   'nor is a new method unknown');
+
 $t->finish;

@@ -88,6 +88,7 @@ typedef struct {
     commerce_uuid_t             found_id;
     commerce_uuid_t             found_fingerprint;
     int64_t                     found_lease;
+    int64_t                     found_rules;    /* their version; 0: not read */
 
     /* what the client hears if its key has no order yet */
     commerce_problem_e          denied;

@@ -14,6 +14,13 @@ static void ngx_commerce_lookup_done(ngx_commerce_pg_item_t *item,
     ngx_commerce_pg_outcome_e outcome, const char *sqlstate);
 static void ngx_commerce_lookup_found(ngx_commerce_checkout_t *co);
 static void ngx_commerce_lookup_absent(ngx_commerce_checkout_t *co);
+static void ngx_commerce_lookup_denied(ngx_commerce_checkout_t *co);
+
+
+enum {
+    NGX_COMMERCE_LOOKUP_KEYS = 0,
+    NGX_COMMERCE_LOOKUP_RULES
+};
 
 
 #define ngx_commerce_lookup_checkout(item)                                    \
@@ -36,6 +43,7 @@ void
 ngx_commerce_checkout_lookup(ngx_commerce_checkout_t *co)
 {
     co->found = 0;
+    co->found_rules = 0;
     co->lookup.weight = 1;
 
     if (co->lookup.deadline == 0) {
@@ -70,9 +78,10 @@ static ngx_int_t
 ngx_commerce_lookup_build(ngx_commerce_pg_batch_t *batch,
     ngx_commerce_pg_conn_t *conn)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, rules;
     ngx_commerce_pg_array_t   idem;
     ngx_commerce_pg_query_t  *q;
+    ngx_commerce_checkout_t  *co;
 
     (void) conn;
 
@@ -84,14 +93,24 @@ ngx_commerce_lookup_build(ngx_commerce_pg_batch_t *batch,
     ngx_commerce_pg_array(&idem, batch->op.pool, NGX_COMMERCE_PG_UUID,
                           batch->n);
 
+    rules = 0;
+
     for (i = 0; i < batch->n; i++) {
-        ngx_commerce_pg_push_uuid(&idem,
-            &ngx_commerce_lookup_checkout(batch->items[i])->idem);
+        co = ngx_commerce_lookup_checkout(batch->items[i]);
+        ngx_commerce_pg_push_uuid(&idem, &co->idem);
+
+        rules |= (co->denied && co->quote.rules);
     }
 
     ngx_commerce_pg_array_param(q, 1, &idem);
 
-    return q->failed ? NGX_ERROR : NGX_OK;
+    if (q->failed) {
+        return NGX_ERROR;
+    }
+
+    return !rules || ngx_commerce_pg_query(&batch->op,
+                                           NGX_COMMERCE_SQL_RULES, 0)
+           ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -101,9 +120,18 @@ ngx_commerce_lookup_result(ngx_commerce_pg_batch_t *batch, ngx_uint_t query,
 {
     int                       row;
     int32_t                   n;
+    ngx_uint_t                i;
     ngx_commerce_checkout_t  *co;
 
-    (void) query;
+    if (query == NGX_COMMERCE_LOOKUP_RULES) {
+
+        for (i = 0; i < batch->n && PQntuples(res) == 1; i++) {
+            co = ngx_commerce_lookup_checkout(batch->items[i]);
+            co->found_rules = ngx_commerce_pg_get_int8(res, 0, 0);
+        }
+
+        return;
+    }
 
     for (row = 0; row < PQntuples(res); row++) {
         n = ngx_commerce_pg_get_int4(res, row, 0);
@@ -223,7 +251,7 @@ ngx_commerce_lookup_absent(ngx_commerce_checkout_t *co)
     }
 
     if (co->denied && !co->uncertain) {
-        ngx_commerce_checkout_refuse(co, co->denied, co->denied_detail);
+        ngx_commerce_lookup_denied(co);
         return;
     }
 
@@ -272,6 +300,28 @@ ngx_commerce_lookup_absent(ngx_commerce_checkout_t *co)
     }
 
     ngx_commerce_checkout_send(co);
+}
+
+
+/* Who was refused by rules that are no more is judged by those of now. */
+
+static void
+ngx_commerce_lookup_denied(ngx_commerce_checkout_t *co)
+{
+    if (co->quote.rules == 0 || co->found_rules == 0
+        || co->found_rules == co->quote.rules
+        || ++co->refusals > NGX_COMMERCE_REFUSALS_MAX)
+    {
+        ngx_commerce_checkout_refuse(co, co->denied, co->denied_detail);
+        return;
+    }
+
+    co->denied = COMMERCE_NO_PROBLEM;
+    co->call->errors = NULL;
+    ngx_str_null(&co->call->extra);
+
+    ngx_commerce_rules_forget(co->trade);
+    ngx_commerce_checkout_resolve(co);
 }
 
 

@@ -56,6 +56,7 @@ static const ngx_uint_t  ngx_commerce_order_statements[] = {
     NGX_COMMERCE_SQL_CLAIM,
     NGX_COMMERCE_SQL_UNCLAIM,
     NGX_COMMERCE_SQL_ORDER_BY_KEY,
+    NGX_COMMERCE_SQL_RULES,
     NGX_COMMERCE_SQL_PAY
 };
 
