@@ -144,7 +144,9 @@ my $data = readlink("$run/data") // "$run/data";
 
 ($rc, $out) = start(\%here, '--stop');
 is($rc, 0, 'stops');
-is_deeply([ left_behind($run), left_behind($data) ], [], 'no process is left');
+ok((wait_until { !left_behind($run) && !left_behind($data) }),
+   'no process is left')
+    or diag(left_behind($run), left_behind($data));
 ok(!-e $run && !-e $data, 'no file is left');
 
 ($rc, $out) = start(\%here, '--stop');

@@ -253,7 +253,7 @@ subtest 'a cancelled order that cannot be shown' => sub {
     my $relay = Commerce::Relay->new(
         to => Commerce::Test::Postgres->shared->port);
     my $t = Commerce::Test->new(workers => 1, database_port => $relay->port,
-        directives => { commerce_queue => '64 timeout=500ms' })->start;
+        directives => { commerce_queue => '64 timeout=1500ms' })->start;
 
     $t->product('tea', stock => 10);
 

@@ -113,7 +113,8 @@ is(join(' ', map { "$_->{seq}:$_->{state}" } @{ $r->{json}{data} }),
    '1:pending_payment 2:paid 3:paid 4:fulfilled 5:partially_refunded',
    'one event for each step, numbered');
 
-is($t->stock('bulb')->{free} + $t->stock('bulb')->{leased}, 97,
+my $bulb = $t->stock('bulb');
+is($bulb->{free} + $bulb->{leased}, 97,
    'a broken bulb is not restocked');
 
 $t->finish;

@@ -177,7 +177,7 @@ subtest 'commerce_cart_lifetime: since the last write' => sub {
     is($status->($idle), 404, 'a cart that nobody touches goes');
     is($added, 200, 'one that is used stays');
     is($status->($used), 200, "after $writes writes");
-    ok((wait_until { $t->sql('SELECT count(*) FROM commerce.cart') == 0 } 20),
+    ok((wait_until { $t->sql('SELECT count(*) FROM commerce.cart') == 0 } 40),
        'then both are swept');
     is($t->sql('SELECT count(*) FROM commerce.cart_line'), 0,
        'and their lines');
@@ -270,10 +270,10 @@ subtest 'commerce_queue: beyond it 503 and Retry-After' => sub {
             push @early, $r if $r;
             !$r;
         } @waiting;
-        @early >= 15;
+        @early >= 17;     # room is for four, with the one that was sent
     } 20;
 
-    cmp_ok(scalar @early, '>=', 15, 'who finds the queue full is told at once');
+    cmp_ok(scalar @early, '>=', 17, 'who finds the queue full is told at once');
     is_problem($early[0], 503, 'overloaded', 'overloaded');
     like($early[0]{headers}{'retry-after'} // '', qr/^[1-9]\d*$/,
          'with Retry-After');
@@ -290,7 +290,7 @@ subtest 'commerce_queue: beyond it 503 and Retry-After' => sub {
 
 
 subtest 'commerce_queue timeout=' => sub {
-    my $t = with({ commerce_queue => '64 timeout=500ms', commerce_batch => 1,
+    my $t = with({ commerce_queue => '64 timeout=1500ms', commerce_batch => 1,
                    commerce_connections => 1 });
 
     $t->product('tea', stock => 100);
@@ -412,7 +412,7 @@ subtest 'commerce_lease_low_water: stock comes before it is needed' => sub {
 
 
 subtest 'commerce_lease_idle: what nobody buys goes back' => sub {
-    my $t = with({ commerce_lease_idle => '1s', commerce_lease_block => 50 });
+    my $t = with({ commerce_lease_idle => '3s', commerce_lease_block => 50 });
 
     $t->product('tea', stock => 1000);
     $t->order({ tea => 1 });
@@ -495,7 +495,7 @@ subtest 'commerce_token_key_file: the first signs, all verify' => sub {
 
 
 subtest 'commerce_database_timeout' => sub {
-    my $t = with({ commerce_database_timeout => '1s' });
+    my $t = with({ commerce_database_timeout => '2s' });
 
     $t->product('tea', stock => 10);
     $t->order({ tea => 1 });
