@@ -168,6 +168,24 @@ subtest 'reload under load' => sub {
 };
 
 
+subtest 'who was connected before a reload orders after it' => sub {
+    my $t = shop();
+    my @clients = map { $t->client } 1 .. 8;
+
+    $t->get('/livez') for 1 .. 8;
+    $t->reload;
+    $t->order({ tea => 1 }) for 1 .. 20;
+    ok(scalar(() = $t->shutting_down), 'old workers wait for them');
+    $_->send_raw(Commerce::Test::Client::render(
+        @{ requests($t, $t->key)->[0] })) for @clients;
+    is(scalar(grep { (($_->read_response // {})->{status} // 0) == 201 }
+              @clients), 8, 'all are served');
+    ok((wait_until { !$t->shutting_down } 20), 'then old workers end');
+    is(orders($t), 28, 'each order is there');
+    $t->finish(more => 1);
+};
+
+
 subtest 'reload changes values' => sub {
     my $t = shop();
 
@@ -179,7 +197,7 @@ subtest 'reload changes values' => sub {
 
     $t->configure(workers => 4);
     $t->reload(wait => 1);
-    is(scalar(() = $t->workers), 4, 'more workers');
+    ok((wait_until { 4 == (() = $t->workers) }), 'more workers');
     my @answers = $t->race(16, requests($t, map { $t->key } 1 .. 200));
     is(scalar(grep { $_->{status} != 201 } @answers), 0, 'that all serve');
     is($t->sql($instances), 1, 'still one instance');

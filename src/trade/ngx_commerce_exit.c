@@ -12,6 +12,7 @@
 
 #define NGX_COMMERCE_EXIT_TICK   20         /* msec */
 #define NGX_COMMERCE_EXIT_MAX    30000      /* msec for the calls to end */
+#define NGX_COMMERCE_EXIT_LINGER  1000      /* msec for clients to ask */
 #define NGX_COMMERCE_DRAIN_TICK  50
 #define NGX_COMMERCE_DRAIN_MAX   25000
 
@@ -21,6 +22,7 @@ struct ngx_commerce_exit_s {
     ngx_connection_t      *watcher;
     ngx_event_t            tick;
     ngx_msec_t             deadline;
+    ngx_msec_t             linger;
     unsigned               stopped:1;
     unsigned               settling:1;
 };
@@ -39,6 +41,7 @@ typedef struct {
 
 static void ngx_commerce_exit_begin(ngx_event_t *ev);
 static void ngx_commerce_exit_tick(ngx_event_t *ev);
+static ngx_uint_t ngx_commerce_exit_clients(void);
 static ngx_uint_t ngx_commerce_exit_units(ngx_commerce_trade_t *trade);
 static void ngx_commerce_exit_settled(void *data, ngx_int_t rc);
 static void ngx_commerce_exit_release(ngx_commerce_trade_t *trade);
@@ -135,13 +138,18 @@ ngx_commerce_exit_begin(ngx_event_t *ev)
     ngx_commerce_pg_pool_hold(trade->writes, 1);
     ngx_commerce_pg_pool_hold(trade->carts, 1);
 
+    e->deadline = ngx_current_msec + NGX_COMMERCE_EXIT_MAX;
+
     if (ngx_commerce_zone_outdated(trade->zone)) {
         ngx_commerce_background_stop(trade);
+        e->linger = e->deadline;
+
     } else {
+        /* what the instance holds is wanted elsewhere */
         ngx_commerce_background_hold(trade);
+        e->linger = ngx_current_msec + NGX_COMMERCE_EXIT_LINGER;
     }
 
-    e->deadline = ngx_current_msec + NGX_COMMERCE_EXIT_MAX;
     ngx_add_timer(&e->tick, NGX_COMMERCE_EXIT_TICK);
 }
 
@@ -164,6 +172,13 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
 
     if ((trade->calls || ngx_commerce_exit_units(trade))
         && (ngx_msec_int_t) (e->deadline - ngx_current_msec) > 0)
+    {
+        ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
+        return;
+    }
+
+    if ((ngx_msec_int_t) (e->linger - ngx_current_msec) > 0
+        && ngx_commerce_exit_clients())
     {
         ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
         return;
@@ -203,6 +218,29 @@ ngx_commerce_exit_tick(ngx_event_t *ev)
     if (e->settling) {
         ngx_add_timer(ev, NGX_COMMERCE_EXIT_TICK);
     }
+}
+
+
+/*
+ * nginx has closed the connections between two requests: who is connected may
+ * have sent a request that was not read yet, and nginx will take it.
+ */
+
+static ngx_uint_t
+ngx_commerce_exit_clients(void)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+        c = &ngx_cycle->connections[i];
+
+        if (c->fd != (ngx_socket_t) -1 && c->listening && !c->read->accept) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
