@@ -130,7 +130,7 @@ subtest 'no database at the start' => sub {
     $relay->pass;
     ok((wait_until { $t->get('/readyz')->{status} == 200 } 20),
        'it gets ready when the database comes');
-    $t->product('tea', stock => 100);
+    (wait_until { eval { $t->product('tea', stock => 100); 1 } }) or die $@;
     recovers($t);
     is_deeply([ $t->workers ], \@pids, 'no worker has ended');
     unlike($t->log, qr/password|\Q@{[ slurp($shared->password_file) ]}/,
@@ -154,7 +154,8 @@ subtest 'a database without the schema' => sub {
     $shared->migrate($empty);
     ok((wait_until { $t->get('/readyz')->{status} == 200 } 20),
        'ready when the schema is there') or diag($t->log);
-    is($t->get('/v1/products')->{status}, 200, 'and serves');
+    ok((wait_until { $t->get('/v1/products')->{status} == 200 }),
+       'and serves');
     $t->quit;
     $shared->drop_database($empty);
     $t->finish(more => 1);
@@ -169,7 +170,7 @@ subtest 'a database that swallows everything' => sub {
     });
 
     $t->start;
-    $t->product('tea', stock => 100);
+    (wait_until { eval { $t->product('tea', stock => 100); 1 } }) or die $@;
     is(buy($t, $t->key)->{status}, 201, 'all is well');
     $relay->hole;
 
@@ -316,7 +317,9 @@ subtest 'the connection breaks anywhere in the answer' => sub {
 
 
 subtest 'a network that is slow, or gives single bytes' => sub {
-    my ($t, $relay) = with_relay();
+    my ($t, $relay) = with_relay(directives => {
+        commerce_database_connect_timeout => '20s',
+    });
 
     $t->start;
     $t->product('tea', stock => 1000);

@@ -26,7 +26,7 @@ subtest 'the units of a drained instance are free' => sub {
     my $client = Commerce::Test::Client->new(port => $two->admin_port);
     $client->send_raw(Commerce::Test::Client::render('GET', '/drain'));
     is($client->read_response(0.5), undef, 'it waits for what is in flight');
-    is($two->get('/readyz')->{status}, 503, 'and is not ready any more');
+    ok((wait_until { !is_ready($two) }), 'and is not ready any more');
     $relay->pass;
     is(($client->read_response(20) // {})->{status}, 200, 'then it is drained');
     is(placed($t, 'lamp'), 'free 969 leased 0 held 31', 'its units are free');
@@ -36,7 +36,8 @@ subtest 'the units of a drained instance are free' => sub {
        'but stocks up no more');
     is(order_at($t, $one, { lamp => 960 })->{status}, 201,
        'another one sells the rest');
-    is(order_at($t, $two, { lamp => 5 })->{status}, 201, 'to the last unit');
+    ok((wait_until { order_at($t, $two, { lamp => 5 })->{status} == 201 }),
+       'to the last unit');
 
     $two->reload(wait => 1);
     ok((wait_until { is_ready($two) } 10), 'a reload ends the drain');
@@ -221,8 +222,12 @@ subtest 'several settle the same one' => sub {
     ok((wait_until {
         3 == grep { $_->metrics->{commerce_live_instances} == 3 } @all[0 .. 2];
     }), 'all know');
-    is(sum0(map { $_->metrics->{commerce_instances_settled_total} // 0 }
-            @all[0 .. 2]), 1, 'by one of them');
+    my $settled = sub {
+        return sum0(map { $_->metrics->{commerce_instances_settled_total} // 0 }
+                    @all[0 .. 2]);
+    };
+    wait_until { $settled->() };
+    is($settled->(), 1, 'by one of them');
     is(placed($t, 'lamp'), 'free 999 leased 0 held 1', 'once');
     $t->finish(more => 1);
 };

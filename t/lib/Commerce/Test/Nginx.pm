@@ -279,9 +279,36 @@ sub start {
             my $response = eval { $self->get('/readyz') };
             $response && $response->{status} == 200;
         } 15 or die "nginx does not get ready:\n" . $self->log . "\n";
+
+        $self->all_connected;
     }
 
     return $self;
+}
+
+
+# One worker that is ready says so; the others may still be connecting.
+sub all_connected {
+    my ($self) = @_;
+
+    my $options = $self->{options};
+    my $directives = $options->{directives};
+    my $single = ($options->{master} // 'on') eq 'off';
+    my $workers = $single ? 1 : $options->{workers} // 2;
+    # leases 1 and writes 2 besides
+    my $each = 3 + ($directives->{commerce_connections} // 1)
+        + ($directives->{commerce_read_connections} // 2)
+        + ($directives->{commerce_cart_connections} // 1);
+
+    return if $options->{config};
+
+    return wait_until {
+        my $ready = $self->metrics->{
+            'commerce_database_connections{state="ready"}'} // 0;
+
+        $ready >= $workers * $each
+            && ($single || $workers == (() = $self->workers));
+    } 10;
 }
 
 
