@@ -27,8 +27,8 @@ part_beside() {
             JOIN pg_stat_activity a USING (pid) WHERE a.usename = 'commerce'")" \
         "t|t"
     check "the engine's role has no DDL" role_has_no_ddl
-    check "a monitor and alerts" k get podmonitor,prometheusrule \
-        shop-nginx-commerce
+    check "a monitor and alerts" until_true 60 k get \
+        podmonitor,prometheusrule shop-nginx-commerce
     check "staging has its two orders" is "$(orders)" 2
     database=
     namespace=$dev
@@ -50,7 +50,7 @@ version=0.2.0-$tag
 # push" takes the place of LOAD_IMAGE where there is a registry.
 pipeline() {
     same_again "nginx-commerce:$version" \
-        && $LOAD_IMAGE "nginx-commerce:$version" \
+        && three_tries $LOAD_IMAGE "nginx-commerce:$version" \
         && helm package "$chart" --version "$version" \
             --app-version "$version" --destination "$work" \
         && helm_do upgrade --install shop "$work/nginx-commerce-$version.tgz" \

@@ -7,12 +7,14 @@ part_faults() {
     # every pod has sold something, so every pod holds units
     load_start load-faults PEN-GEL-BLACK 40
 
+    until_true 60 three_ready || true
     pod=$(pods | head -n 1)
     check "a container is killed and comes back" kill_container "$pod"
 
+    until_true 60 three_ready || true
     pod=$(pods | tail -n 1)
-    check "a pod is deleted by force" \
-        k delete pod "$pod" --grace-period=0 --force --wait=false
+    check "a pod is deleted by force" k delete pod "$pod" \
+        --grace-period=0 --force --wait=false --ignore-not-found
     check "another one takes its place" until_true 180 three_ready
     load_stop load-faults "$work/faults"
     note "requests on their way to what is killed may fail"
@@ -44,14 +46,14 @@ kill_container() {
 
     before=$(restarts "$1")
     until_true 120 kill_until_restarted "$1" "$before" || return
-    k wait pod "$1" --for=condition=Ready --timeout=120s
+    until_true 120 k wait pod "$1" --for=condition=Ready --timeout=30s
 }
 
 # The exec ends with the container, or fails on its way there: the restarts tell.
 kill_until_restarted() {
     # nginx is process 1 and takes no SIGKILL from its own namespace: its
     # workers die, and it by an ordinary fast stop
-    k exec "$1" -c engine -- perl -e \
+    command kubectl -n "$namespace" exec "$1" -c engine -- perl -e \
         'kill KILL => grep { $_ > 1 && $_ != $$ } map { m{/(\d+)$} } glob "/proc/[0-9]*"; kill TERM => 1' \
         || true
     until_true 20 restarted "$1" "$2"
@@ -79,16 +81,19 @@ holders_are() { is "$(sql "SELECT count(DISTINCT instance_id) $holders")" "$1"; 
 # From here on $work/ends has a line for each state of a pod: its name, and the
 # time when its engine ended.
 ends_watch() {
-    kubectl -n "$namespace" get pods --watch \
-        -l app.kubernetes.io/component=engine -o \
-        'jsonpath={.metadata.name} {.status.containerStatuses[?(@.name=="engine")].state.terminated.finishedAt}{"\n"}' \
-        > "$work/ends" &
-    watch=$!
-    until_true 30 test -s "$work/ends"
+    for _ in 1 2 3; do
+        command kubectl -n "$namespace" get pods --watch \
+            -l app.kubernetes.io/component=engine -o \
+            'jsonpath={.metadata.name} {.status.containerStatuses[?(@.name=="engine")].state.terminated.finishedAt}{"\n"}' \
+            > "$work/ends" &
+        watch=$!
+        ! until_true 15 test -s "$work/ends" || return 0
+        ends_unwatch
+    done
 }
 
 ends_unwatch() {
-    kill "$watch"
+    kill "$watch" 2> /dev/null || true
     wait "$watch" 2> /dev/null || true
 }
 

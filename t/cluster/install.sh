@@ -8,10 +8,10 @@ part_install() {
     check "helm install with three replicas and the bundled database" \
         helm_do install shop "$chart" --set image.tag="${image#*:}" \
         --wait --timeout 10m || exit 1
-    check "three pods are ready" is "$(pod_count)" 3
+    check "three pods are ready" until_true 60 three_ready
     check "helm test: smoke and an order" \
         helm test shop -n "$namespace" --timeout 5m
-    check "an order from outside" order_from_outside
+    check "an order from outside" three_tries order_from_outside
     check "an order from a pod by its DNS name" order_from_pod
     check "the audit is empty" admin audit
 }
@@ -20,7 +20,7 @@ order_from_outside() {
     local port pid url rc=0
 
     rm -f "$work/forward"
-    kubectl -n "$namespace" port-forward service/shop-nginx-commerce :80 \
+    command kubectl -n "$namespace" port-forward service/shop-nginx-commerce :80 \
         > "$work/forward" 2>&1 &
     pid=$!
     if until_true 30 grep -q 'Forwarding from 127' "$work/forward"; then

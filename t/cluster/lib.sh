@@ -29,7 +29,7 @@ until_true() {
 
     shift
     while ! "$@" > /dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || { "$@"; return 1; }
+        [ "$SECONDS" -lt "$end" ] || { "$@"; return; }
         sleep 0.5
     done
 }
@@ -43,6 +43,41 @@ is() {
     [ "$1" = "$2" ] || { printf 'got "%s", expected "%s"\n' "$1" "$2"; return 1; }
 }
 
+# kubectl and helm, again where the way to the API server breaks. Both say so on
+# stderr; what they print before that is dropped.
+kubectl() { api_call kubectl "$@"; }
+helm() { api_call helm "$@"; }
+
+api_call() {
+    local one try rc=0 input=/dev/null said
+
+    said=$(mktemp -d "$work/call-XXXXXX")
+    for one; do
+        if [ "$one" = - ]; then
+            input=$said/in
+            cat > "$input"
+        fi
+    done
+
+    for try in 1 2 3; do
+        rc=0
+        command "$@" < "$input" > "$said/out" 2> "$said/err" || rc=$?
+        [ "$rc" -ne 0 ] && the_way_broke "$said/err" || break
+        sleep "$((try * 2))"
+    done
+
+    cat "$said/out"
+    cat "$said/err" >&2
+    rm -rf "$said"
+    return "$rc"
+}
+
+the_way_broke() {
+    grep -qE 'connection (refused|reset|lost)|i/o timeout|TLS handshake|'\
+'etcdserver|unexpected EOF|[Uu]nable to connect|http2: |'\
+'request did not complete within|try again later' "$1"
+}
+
 k() { kubectl -n "$namespace" "$@"; }
 
 # A namespace of the test's own, where only restricted pods are admitted.
@@ -52,6 +87,8 @@ new_namespace() {
     kubectl create namespace "$namespace" > /dev/null
     kubectl label namespace "$namespace" \
         pod-security.kubernetes.io/enforce=restricted > /dev/null
+    # pods of one's own need it, and it comes a moment later
+    until_true 60 k get serviceaccount default
 }
 
 # The release of the parts install, rolling, faults and upgrade.
