@@ -439,6 +439,7 @@ ngx_commerce_variants_reuse(ngx_commerce_zone_t *zone,
     ngx_commerce_store(&slot->sold_out, 0);
     ngx_commerce_store(&slot->refill_ended, 0);
     ngx_commerce_store(&slot->last_grant, 0);
+    ngx_commerce_store(&slot->own, 0);
     ngx_commerce_store(&slot->others, 0);
     (void) ngx_commerce_add(&slot->news, 1);
 

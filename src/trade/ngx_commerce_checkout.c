@@ -158,6 +158,7 @@ ngx_commerce_checkout_resolve(ngx_commerce_checkout_t *co)
     ngx_commerce_checkout_line_t  *line;
 
     missing = 0;
+    co->wants = NULL;
 
     for (i = 0; i < co->nlines; i++) {
         line = &co->lines[i];

@@ -76,7 +76,8 @@ typedef struct {
 
     ngx_commerce_variants_t     variants;
     ngx_commerce_waiter_t       waiter;
-    ngx_commerce_want_t        *wants;
+    ngx_commerce_want_t        *wants;      /* of this wait: another one's say
+                                               nothing of what it sees */
     ngx_msec_t                  deadline;   /* ngx_current_msec */
 
     uint64_t                    sent;       /* ngx_commerce_clock() */

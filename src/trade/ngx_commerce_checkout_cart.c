@@ -140,7 +140,6 @@ ngx_commerce_checkout_cart_lines(ngx_commerce_checkout_t *co)
 
     co->lines = line;
     co->nlines = cart->nlines;
-    co->wants = NULL;
 
     for (i = 0; i < cart->nlines; i++, line++) {
         line->item.id = cart->lines[i].variant_id;

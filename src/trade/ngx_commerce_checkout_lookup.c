@@ -317,6 +317,7 @@ ngx_commerce_lookup_denied(ngx_commerce_checkout_t *co)
     }
 
     co->denied = COMMERCE_NO_PROBLEM;
+    co->lookup.deadline = 0;
     co->call->errors = NULL;
     ngx_str_null(&co->call->extra);
 

@@ -74,6 +74,7 @@ ngx_commerce_checkout_reserve(ngx_commerce_checkout_t *co)
         }
     }
 
+    co->wants = NULL;
     ngx_commerce_checkout_send(co);
 }
 
