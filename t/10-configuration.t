@@ -58,7 +58,10 @@ SKIP: {
     my $module = Commerce::Test::Host::build_dir()
         . '/ngx_http_commerce_module.so';
 
-    # what a machine has of its own: paths, secrets, ports, certificates
+    # what a machine has of its own: paths, secrets, ports, certificates, and
+    # directories that only root can make
+    $text =~ s/^http\s*\{\K/join '', map { "\n    ${_}_temp_path $dir\/$_;" }
+               qw(client_body proxy fastcgi uwsgi scgi)/me;
     $text =~ s/^\s*load_module\s+.*$/load_module $module;/m;
     $text =~ s/^(\s*)user\s+.*?;/$1/m;
     $text =~ s/^(\s*(?:pid|error_log|access_log)\s+)\S+/$1$dir\/file/mg;
