@@ -186,7 +186,9 @@ ngx_commerce_pg_op_error(ngx_commerce_pg_link_t *link,
     op->failed = 1;
 
     data = (state[0] == '2' && (state[1] == '2' || state[1] == '3'));
-    level = (data || state[0] == '4') ? NGX_LOG_WARN : NGX_LOG_ERR;
+    /* locks that last and deadlocks are met again, who asked hears the end */
+    level = (data || state[0] == '4' || ngx_strcmp(state, "55P03") == 0)
+            ? NGX_LOG_WARN : NGX_LOG_ERR;
 
     if (!ngx_commerce_pg_pool_may_log(link->pool)) {
         return;

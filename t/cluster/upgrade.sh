@@ -30,7 +30,7 @@ part_upgrade() {
     check "the secrets are what they were" is "$(secret_sum)" "$secret"
     helm history shop -n "$namespace" | sed 's/^/# /'
     check "two migrations at once: both succeed" two_migrations
-    check "an order after all that" three_tries order_from_outside
+    check "an order after all that" order_from_outside
     check "the audit is empty" admin audit
 
     check "requests above limits are refused with a word why" refused
